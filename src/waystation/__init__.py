@@ -1,0 +1,2 @@
+"""Waystation."""
+__version__ = "0.1.0"

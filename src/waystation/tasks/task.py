@@ -1,0 +1,127 @@
+"""The task record, and the examples that reading a task yields. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from waystation.records import EXECUTION, IDENTITY, Record
+
+Split = Literal["train", "validation", "test"]
+FormatName = Literal["tagging", "classification"]
+
+
+class Reader(Record):
+    """How a file is read. ``kind`` names a function of ``tasks/readers.py``; unused fields stay at their defaults.
+
+    ``conll``: one token per line; ``separator`` (None: any run of blanks), ``token`` and ``tag`` are column numbers
+    (negative from the end); ``scheme`` is how entities are marked; ``-DOCSTART-`` lines begin a new cluster.
+    ``table`` (TSV, CSV): ``separator``, ``quoting`` (False: quotes are plain characters), ``header`` (False: columns
+    are named "0", "1", ...). ``jsonl``: one object per line. ``documents``: JSONL of whole documents with
+    ``text``, ``sentences`` as [begin, end] and ``entities`` as {begin, end, type}: tokenised, one cluster each.
+    For ``table`` and ``jsonl``: ``text`` is one column or several joined by a blank, ``pair`` the second text,
+    ``label`` the label column, ``id`` and ``cluster`` optional columns; for tagging in ``jsonl``, ``token`` and ``tag``
+    name columns that hold lists.
+    """
+
+    kind: Annotated[Literal["conll", "table", "jsonl", "documents"], IDENTITY]
+    separator: Annotated[str | None, IDENTITY] = None
+    scheme: Annotated[Literal["iob2", "iob1", "io", "plain"], IDENTITY] = "iob2"
+    token: Annotated[int | str, IDENTITY] = 0
+    tag: Annotated[int | str, IDENTITY] = -1
+    header: Annotated[bool, IDENTITY] = True
+    quoting: Annotated[bool, IDENTITY] = True
+    text: Annotated[str | tuple[str, ...] | None, IDENTITY] = None
+    pair: Annotated[str | None, IDENTITY] = None
+    label: Annotated[str | None, IDENTITY] = None
+    id: Annotated[str | None, IDENTITY] = None
+    cluster: Annotated[str | None, IDENTITY] = None
+
+
+class Files(Record):
+    """The files of one split: ``{lang}`` in a pattern stands for each language of ``languages``.
+
+    ``languages`` maps our code to the spelling in the file name; ``files`` names single languages outright, several
+    files are read one after the other. ``reader`` replaces the task's reader for the languages that need another.
+    """
+
+    pattern: Annotated[str | None, IDENTITY] = None
+    languages: Annotated[dict[str, str], IDENTITY] = Field(default_factory=dict)
+    files: Annotated[dict[str, tuple[str, ...]], IDENTITY] = Field(default_factory=dict)
+    readers: Annotated[dict[str, Reader], IDENTITY] = Field(default_factory=dict)
+    sample: Annotated[bool, IDENTITY] = False
+
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """Language → relative file names, in the order of declaration."""
+        found = {} if self.pattern is None else {
+            code: (self.pattern.replace("{lang}", name),) for code, name in self.languages.items()
+        }
+        return found | self.files
+
+
+class Task(Record):
+    """One task of the catalog, or a user's own table in a study file."""
+
+    id: Annotated[str, IDENTITY] = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    title: Annotated[str, EXECUTION]
+    format: Annotated[FormatName, IDENTITY]
+    domain: Annotated[str, EXECUTION] = "general"
+    labels: Annotated[tuple[str, ...], IDENTITY]
+    rename: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
+    metrics: Annotated[tuple[str, ...], EXECUTION]
+    source: Annotated[Literal["local", "mini"], IDENTITY] = "local"
+    folders: Annotated[tuple[str, ...], EXECUTION] = ()
+    path: Annotated[str | None, EXECUTION] = None
+    reader: Annotated[Reader | None, IDENTITY] = None
+    splits: Annotated[dict[Split, Files], IDENTITY]
+    cluster: Annotated[str | None, EXECUTION] = None
+    parallel: Annotated[bool, EXECUTION] = False
+    same_source: Annotated[tuple[str, ...], EXECUTION] = ()
+    sensitive: Annotated[bool, EXECUTION] = False
+    revision: Annotated[str | None, EXECUTION] = None
+    licence: Annotated[str, EXECUTION] = "unknown"
+    citation: Annotated[str, EXECUTION] = ""
+    url: Annotated[str | None, EXECUTION] = None
+    verified: Annotated[Literal["files", "schema", "never"], EXECUTION] = "never"
+    notes: Annotated[str, EXECUTION] = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Task:
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must be a non-empty list without repeats")
+        if self.source == "local" and self.reader is None:
+            raise ValueError("a local task needs a reader")
+        for old, new in self.rename.items():
+            if new is not None and new not in self.labels:
+                raise ValueError(f"rename maps '{old}' to '{new}', which is not among the labels")
+        return self
+
+    def languages(self, split: Split) -> tuple[str, ...]:
+        """Languages that a split has."""
+        return tuple(self.splits[split].paths()) if split in self.splits else ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingExample:
+    """One sentence. ``tags`` are IOB2 over the task's labels (``O``, ``B-X``, ``I-X``), or plain labels where the scheme is."""
+
+    id: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationExample:
+    """One text, or a pair of texts, with its label."""
+
+    id: str
+    text: str
+    label: str
+    pair: str | None = None
+    cluster: str | None = None
+
+
+Example = TaggingExample | ClassificationExample
