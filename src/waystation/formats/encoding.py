@@ -32,7 +32,8 @@ class Encoded:
 
     ``tokens`` int32 [T]; ``offsets`` int64 [W+1]; ``example`` int32 [W] (non-decreasing); ``targets`` int32, [T] for a
     format scored per token, [W] else, ``IGNORED`` where not scored; ``words`` int32 [E]; ``types`` uint8 [T] or None;
-    ``ids``, ``clusters`` and ``gold`` have one entry per example; ``stats`` are counts for people (unknown, truncated).
+    ``ids``, ``clusters`` and ``gold`` have one entry per example; ``stats`` are counts for people (unknown, truncated);
+    ``word`` int32 [T], only for a format scored per token: which word of its example is scored here, -1 where none is.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -45,6 +46,7 @@ class Encoded:
     clusters: list[str | None]
     gold: list[Gold]
     stats: dict[str, int]
+    word: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,8 +71,10 @@ class Format(Protocol):
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(summed loss, number of scored units); the loop divides by the units of the whole effective batch."""
 
-    def decode(self, encoded: Encoded, logits: Iterable[tuple[int, npt.NDArray[np.float32]]], outputs: Sequence[str]) -> list[Gold]:
-        """One prediction per example from (window number, logits [L, C] or [C]) in any order."""
+    def decode(
+        self, encoded: Encoded, logits: Iterable[tuple[int, npt.NDArray[np.float32]]], outputs: Sequence[str]
+    ) -> list[Gold]:
+        """One prediction per example from (window number, logits [L, C] or [C]) in any order; padding may follow."""
 
     def counts(self, gold: Gold, pred: Gold) -> list[int]:
         """Sufficient counts of one example, as stored beside each prediction."""
@@ -83,10 +87,12 @@ def save(encoded: Encoded, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     arrays = {name: getattr(encoded, name) for name in ("tokens", "offsets", "example", "targets", "words")}
-    if encoded.types is not None:
-        arrays["types"] = encoded.types
+    arrays |= {name: array for name in ("types", "word") if (array := getattr(encoded, name)) is not None}
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "encoded.safetensors")
-    table = pa.table({"id": encoded.ids, "cluster": pa.array(encoded.clusters, pa.string()), "gold": encoded.gold})
+    tagged = any(isinstance(gold, list) for gold in encoded.gold)
+    columns = {"id": pa.string(), "cluster": pa.string(), "gold": pa.list_(pa.string()) if tagged else pa.string()}
+    rows = (encoded.ids, encoded.clusters, encoded.gold)
+    table = pa.table({name: pa.array(row, kind) for (name, kind), row in zip(columns.items(), rows, strict=True)})
     pq.write_table(table, folder / "examples.parquet", compression="zstd")
 
 
@@ -101,6 +107,7 @@ def load(folder: Path, stats: dict[str, int]) -> Encoded:
     return Encoded(
         **{name: arrays[name] for name in ("tokens", "offsets", "example", "targets", "words")},
         types=arrays.get("types"),
+        word=arrays.get("word"),
         ids=table["id"].to_pylist(),
         clusters=table["cluster"].to_pylist(),
         gold=table["gold"].to_pylist(),

@@ -1,0 +1,29 @@
+# Everything runs in .venv, which scripts/setup makes and keeps. Paths are relative, so a folder with spaces is fine.
+# More for pytest:  make test ARGS='-k doctor -n 2'   (without -n by default: each worker imports torch again)
+
+PY := .venv/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check clean
+
+help: ## list these targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv with torch and Waystation; quick where nothing has changed
+	@scripts/setup
+
+demo: setup ## train and judge the built-in study, which knows its own answer
+	@.venv/bin/waystation demo
+
+test: setup ## run every test; skipped ones are listed with their reasons
+	@$(PY) -m pytest $(ARGS)
+
+check: setup ## ruff, mypy and the test of the import directions
+	@$(PY) -m ruff check . scripts/setup
+	@$(PY) -m mypy
+	@$(PY) -m pytest -q tests/test_imports.py
+
+clean: ## remove caches and build outputs; .venv and .waystation stay
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	@find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,265 @@
+"""The long table of scores and the gains drawn from it. Reads only the store; needs no torch.
+
+Scores are computed here from the stored predictions, so a metric can be added without training anything.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from waystation import places
+from waystation.plan import Chain, Plan, plan
+from waystation.scoring import metrics
+from waystation.store import Store
+from waystation.study import BASELINE, Study
+
+
+COUNTED = ("entity_f1", "token_accuracy", "accuracy")
+"""Metrics that the stored counts give without reading the predictions themselves."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of the long table: a chain's score (points, 0-100) in one language."""
+
+    chain: str
+    group: str
+    intermediate: str
+    target: str
+    language: str
+    seed: int
+    metric: str
+    score: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of ``gains``: a mean over seeds, paired with the baseline of the same seeds.
+
+    ``score``, ``baseline`` and ``gain`` are points (0-100). ``low``, ``high``, ``estimand`` and ``verdict`` stay None
+    until intervals are computed. ``n`` test examples, ``seeds`` paired seeds, ``marks`` what a reader must know.
+    """
+
+    intermediate: str
+    target: str
+    language: str
+    metric: str
+    score: float
+    baseline: float
+    gain: float
+    low: float | None
+    high: float | None
+    n: int
+    seeds: int
+    estimand: str | None
+    verdict: str | None
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Average:
+    """A mean gain over named languages; ``members`` lists them, ``spread`` is the range of the per-seed means."""
+
+    intermediate: str
+    group: str
+    target: str
+    metric: str
+    over: str
+    members: tuple[str, ...]
+    score: float
+    baseline: float
+    gain: float
+    by_seed: dict[int, float]
+
+
+@dataclass
+class Gains:
+    """Everything that tables and the report show."""
+
+    study: str
+    demonstration: bool
+    rows: list[Row] = field(default_factory=list)
+    averages: list[Average] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    languages: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    numerics: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The stable shape of ``gains --json``."""
+        return {
+            "study": self.study,
+            "demonstration": self.demonstration,
+            "rows": [asdict(row) for row in self.rows],
+            "contrasts": [],
+            "averages": [asdict(average) for average in self.averages],
+            "missing": self.missing,
+        }
+
+
+def gains(study: Study, store: str | Path | None = None, data: str | Path | None = None, *, made: Plan | None = None) -> Gains:
+    """Gains of every intermediate over the baseline, per target, language and metric, from what the store holds.
+
+    Chains that are not there yet are listed under ``missing``; seeds count only where chain and baseline both exist.
+    """
+    made = made or plan(study, places.data_folder(data))
+    opened = Store(places.store_folder(store))
+    found = Gains(study.study, study.demonstration)
+    scores: dict[tuple[str, str, int], dict[tuple[str, str], Score]] = {}
+    classes: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for chain in made.chains:
+        if not opened.has(chain.evaluate):
+            found.missing.append(chain.name)
+            continue
+        manifest = opened.manifest(chain.evaluate)
+        key = (chain.intermediate, chain.target, chain.seed)
+        scores[key] = {(item.metric, item.language): item for item in _scores(study, chain, manifest, opened)}
+        classes[key] = manifest["numerics"]
+        found.scores += scores[key].values()
+        found.languages.setdefault(chain.target, manifest["languages"])
+    found.numerics = _distinct([*classes.values()])
+    for target in study.target:
+        for group, use in study.uses():
+            seeds = [
+                seed for seed in study.seeds
+                if (use.label, target.label, seed) in scores and (BASELINE, target.label, seed) in scores
+            ]
+            if seeds:
+                pairs = {
+                    seed: (scores[use.label, target.label, seed], scores[BASELINE, target.label, seed]) for seed in seeds
+                }
+                mixed = any(
+                    classes[use.label, target.label, seed] != classes[BASELINE, target.label, seed] for seed in seeds
+                )
+                marks = _marks(study, use.task, target, mixed, len(seeds))
+                found.rows += _rows(study, use.label, target.label, pairs, marks)
+                found.averages += _averages(study, group, use.label, target.label, pairs)
+    return found
+
+
+Pairs = dict[int, tuple[dict[tuple[str, str], Score], dict[tuple[str, str], Score]]]
+
+
+def metric_names(study: Study, target: Any) -> tuple[str, ...]:
+    """Metrics of a target, the main one first."""
+    return tuple(target.metrics or study.find(target.task).metrics)
+
+
+def _scores(study: Study, chain: Chain, manifest: dict[str, Any], store: Store) -> Iterable[Score]:
+    import pyarrow.parquet as pq
+
+    target = next(use for use in study.target if use.label == chain.target)
+    names = metric_names(study, target)
+    for language in manifest["languages"]:
+        path = store.folder(chain.evaluate) / f"language={language}.parquet"
+        values: dict[str, float] = {}
+        counted = [name for name in names if name in COUNTED]
+        if counted:
+            counts = pq.read_table(path, columns=["counts"])["counts"].to_pylist()
+            values |= {name: metrics.from_counts(name, counts) for name in counted}
+        others = [name for name in names if name not in counted]
+        if others:
+            table = pq.read_table(path, columns=["gold", "pred"])
+            values |= metrics.score(others, table["gold"].to_pylist(), table["pred"].to_pylist())
+        n = int(manifest["languages"][language]["n"])
+        for name in names:
+            yield Score(
+                chain.name, chain.group, chain.intermediate, chain.target, language, chain.seed, name, values[name], n
+            )
+
+
+def _rows(study: Study, intermediate: str, target: str, pairs: Pairs, marks: tuple[str, ...]) -> Iterable[Row]:
+    first = next(iter(pairs.values()))[0]
+    for metric, language in first:
+        ours = [with_[metric, language].score for with_, _ in pairs.values()]
+        theirs = [without[metric, language].score for _, without in pairs.values()]
+        yield Row(
+            intermediate=intermediate,
+            target=target,
+            language=language,
+            metric=metric,
+            score=statistics.fmean(ours),
+            baseline=statistics.fmean(theirs),
+            gain=statistics.fmean(a - b for a, b in zip(ours, theirs, strict=True)),
+            low=None,
+            high=None,
+            n=first[metric, language].n,
+            seeds=len(pairs),
+            estimand=None,
+            verdict=None,
+            marks=(*(("source language",) if language == study.source else ()), *marks),
+        )
+
+
+def _averages(study: Study, group: str, intermediate: str, target: str, pairs: Pairs) -> Iterable[Average]:
+    first = next(iter(pairs.values()))[0]
+    by_metric: dict[str, list[str]] = defaultdict(list)
+    for metric, language in first:
+        by_metric[metric].append(language)
+    for metric, codes in by_metric.items():
+        without_source = [code for code in codes if code != study.source]
+        for over, members in (("zero-shot languages", without_source), ("all languages", codes)):
+            if not members or (over == "all languages" and len(members) == len(without_source)):
+                continue
+            by_seed = {
+                seed: statistics.fmean(a[metric, code].score - b[metric, code].score for code in members)
+                for seed, (a, b) in pairs.items()
+            }
+            score = statistics.fmean(a[metric, code].score for a, _ in pairs.values() for code in members)
+            base = statistics.fmean(b[metric, code].score for _, b in pairs.values() for code in members)
+            yield Average(
+                intermediate, group, target, metric, over, tuple(members), score, base,
+                statistics.fmean(by_seed.values()), by_seed,
+            )
+
+
+def _marks(study: Study, intermediate: str, target: Any, mixed: bool, seeds: int) -> tuple[str, ...]:
+    """What must stand beside a number: seen by the backbone, same source, samples, other numerics, few seeds."""
+    marks = []
+    seen = study.backbone.has_seen()
+    trained = target.train.task if target.train else target.task
+    if any(seen.get(task) in {"labels", "parallel"} for task in {intermediate, target.task, trained}):
+        marks.append("seen by this backbone")
+    records = [study.find(task) for task in dict.fromkeys((intermediate, trained, target.task))]
+    if intermediate in records[-1].same_source or target.task in records[0].same_source:
+        marks.append("same source")
+    parts = [(records[0], "train"), (records[-2 if len(records) > 2 else -1], "train"), (records[-1], "test")]
+    if any(split in task.splits and task.splits[split].sample for task, split in parts):  # type: ignore[index]
+        marks.append("sample")
+    if mixed:
+        marks.append("other numerics class")
+    if seeds < len(study.seeds):
+        marks.append(f"{seeds} of {len(study.seeds)} seeds")
+    return tuple(marks)
+
+
+def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
+
+
+COLUMNS = tuple(Row.__dataclass_fields__)
+"""Columns of ``gains --csv``, in order."""
+
+
+def as_csv(found: Gains) -> str:
+    """The rows as CSV with a header; marks joined by '; ', empty where a value is not known yet."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in found.rows:
+        values = asdict(row) | {"marks": "; ".join(row.marks)}
+        writer.writerow(["" if values[name] is None else values[name] for name in COLUMNS])
+    return text.getvalue()

@@ -1,0 +1,148 @@
+"""The local engine: does the steps of a plan one after the other in this process, as many as can be done."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from waystation.errors import InputError, Stopped, WaystationError
+from waystation.plan import Node, Plan
+from waystation.steps.context import Context
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to show: ``kind`` is start, progress, done, failed, skipped or waiting."""
+
+    kind: str
+    node: Node
+    text: str = ""
+    share: float = 0.0
+
+
+@dataclass
+class Summary:
+    """What a run did: labels of steps done, found in the store, failed (with message), and skipped for a failed parent."""
+
+    done: list[str] = field(default_factory=list)
+    reused: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    stopped: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every score of the study is there."""
+        return not self.failed and not self.skipped and self.stopped is None
+
+
+def run(
+    made: Plan, context: Context, on_event: Callable[[Event], None] = lambda event: None, retry_failed: bool = False
+) -> Summary:
+    """Do every missing step that leads to a missing score. A failed step stops only what depends on it."""
+    store, summary, started = context.store, Summary(), time.monotonic()
+    waiting = made.pending(store.has)
+    summary.reused = sum(1 for node in made.nodes.values() if node not in waiting)
+    lost: set[str] = set()
+    store.clean()
+    while waiting and summary.stopped is None:
+        progressed = False
+        for node in list(waiting):
+            if store.has(node.id):
+                summary.reused += 1
+            elif lost & set(node.needs):
+                lost.add(node.id)
+                summary.skipped.append(node.label)
+                on_event(Event("skipped", node, "a step that it needs failed"))
+            elif any(not store.has(need) for need in node.needs):
+                continue
+            else:
+                outcome = _attempt(node, context, on_event, retry_failed, summary)
+                if outcome is None:
+                    continue  # another process is at it
+                if not outcome:
+                    lost.add(node.id)
+            progressed = True
+            waiting.remove(node)
+            if summary.stopped is not None:
+                break
+        if waiting and not progressed and summary.stopped is None:
+            if context.should_stop():
+                summary.stopped = "stopped while another process was at work on the remaining steps"
+                break
+            on_event(Event("waiting", waiting[0], "another process is at work on it"))
+            time.sleep(0.5)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _attempt(
+    node: Node, context: Context, on_event: Callable[[Event], None], retry_failed: bool, summary: Summary
+) -> bool | None:
+    """Do one step: True done, False failed, None where another process holds it."""
+    store = context.store
+    before = store.failure(node.id)
+    if before is not None and not retry_failed:
+        summary.failed[node.label] = f"{before} (failed before; --retry-failed tries again)"
+        on_event(Event("failed", node, summary.failed[node.label]))
+        return False
+    claim = store.claim(node.id)
+    if claim is None:
+        return None
+    try:
+        if store.has(node.id):
+            return True
+        on_event(Event("start", node))
+        context.on_progress = lambda share, text: on_event(Event("progress", node, text, share))
+        with store.building(node.id) as folder:
+            details = _perform(node.step, folder, context)
+            store.commit(node.id, node.step, folder, details)
+        summary.done.append(node.label)
+        on_event(Event("done", node, _line(details)))
+        return True
+    except Stopped as stop:
+        summary.stopped = f"{node.label}: {stop}"
+        return False
+    except InputError as error:
+        # the input may be mended without a trace in the identity (a missing extra, a cache): never remembered
+        summary.failed[node.label] = str(error)
+    except WaystationError as error:
+        summary.failed[node.label] = str(error)
+        store.fail(node.id, node.label, str(error))
+    except Exception as error:
+        summary.failed[node.label] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        store.fail(node.id, node.label, summary.failed[node.label])
+        _keep_traceback(node, context)
+    finally:
+        claim.release()
+    on_event(Event("failed", node, summary.failed[node.label]))
+    return False
+
+
+def _perform(step: Any, folder: Any, context: Context) -> dict[str, Any]:
+    details: dict[str, Any] = importlib.import_module(f"waystation.steps.{step.kind}").perform(step, folder, context)
+    return details
+
+
+def _keep_traceback(node: Node, context: Context) -> None:
+    """An unforeseen error is one line for the user; the whole of it is kept for whoever mends it."""
+    import traceback
+
+    path = context.store.root / "failures" / f"{node.id}.txt"
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    context.log(f"details in {path}")
+
+
+def _line(details: dict[str, Any]) -> str:
+    parts = []
+    if details.get("loss") is not None:
+        parts.append(f"loss {details['loss']:.3f}")
+    if details.get("stats"):
+        parts.append(f"{details['stats']['examples']} examples")
+    if details.get("seconds"):
+        parts.append(f"{details['seconds']:.1f} s")
+    return ", ".join(parts)

@@ -1,0 +1,167 @@
+"""Classification: one label for a text, or for a pair of texts."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from waystation.errors import InputError, suggest
+from waystation.formats.encoding import Encoded, Gold
+from waystation.scoring import metrics
+from waystation.tasks.task import ClassificationExample, Example
+
+per_token = False
+BATCH = 1000  # examples a call of the tokenizer
+
+# Letters of scripts written without blanks, by the letters that make up a word there, rounded from UD's parallel
+# treebanks (1.6 in Chinese, 4.3 in Thai): Han and kana; Thai and Lao, Myanmar, Khmer.
+_IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_ALPHABETS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+
+
+def words_in(text: str) -> int:
+    """Words of a text: pieces between blanks; Han and kana count half a word a letter, Thai, Lao, Burmese, Khmer ¼.
+
+    An estimate for matching amounts of text over languages, not a segmentation.
+    """
+    if text.isascii():
+        return len(text.split())
+    text, ideographs = _IDEOGRAPHS.subn(" ", text)
+    text, letters = _ALPHABETS.subn(" ", text)
+    spaced = sum(any(map(str.isalnum, piece)) for piece in text.split()) if ideographs + letters else len(text.split())
+    return spaced + -(-(2 * ideographs + letters) // 4)
+
+
+def outputs(labels: Sequence[str], scheme: str) -> list[str]:
+    """The labels themselves."""
+    return list(labels)
+
+
+def encode(
+    examples: Iterable[Example], tokenizer: Any, outputs: Sequence[str], max_length: int, stride: int
+) -> Encoded:
+    """Encode each text or pair as one window in the tokenizer's own layout; ``stride`` has no meaning here.
+
+    What exceeds ``max_length`` is cut from the longer text first. ``stats``: ``tokens`` T; ``words`` by ``words_in``;
+    ``subtokens``: tokens that are not special; ``unknown`` tokens; ``windows``; ``truncated``: examples cut.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise InputError("classification needs a fast tokenizer (tokenizer.json); use another backbone")
+    special = backend.num_special_tokens_to_add(True)
+    if max_length <= special:
+        raise InputError(f"max_length {max_length} leaves no room for text: {special} tokens of each pair are special")
+    typed = "token_type_ids" in tokenizer.model_input_names
+    index = {name: at for at, name in enumerate(outputs)}
+    tokens, types, sizes, targets, words = array("i"), bytearray(), array("q"), array("i"), array("i")
+    ids: list[str] = []
+    clusters: list[str | None] = []
+    gold: list[Gold] = []
+    truncated = specials = 0
+    stream = iter(examples)
+    backend.no_padding()
+    backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
+    try:
+        while batch := list(islice(stream, BATCH)):
+            texts = []
+            for example in batch:
+                assert isinstance(example, ClassificationExample)
+                if example.label not in index:
+                    near = suggest(example.label, outputs)
+                    raise InputError(
+                        f"example {example.id} has the label '{example.label}'{near}, which is not among the task's"
+                        f" labels: {', '.join(outputs)}; add it to them or rename it"
+                    )
+                targets.append(index[example.label])
+                words.append(words_in(example.text) + words_in(example.pair or ""))
+                texts.append(example.text if example.pair is None else (example.text, example.pair))
+                ids.append(example.id)
+                clusters.append(example.cluster)
+                gold.append(example.label)
+            for encoding in backend.encode_batch_fast(texts):
+                numbers = encoding.ids
+                tokens.extend(numbers)
+                sizes.append(len(numbers))
+                specials += backend.num_special_tokens_to_add(encoding.n_sequences == 2)
+                truncated += len(numbers) == max_length and bool(encoding.overflowing)
+                if typed:
+                    types.extend(encoding.type_ids)
+    finally:
+        backend.no_truncation()
+    flat = np.frombuffer(tokens, np.int32)
+    return Encoded(
+        tokens=flat,
+        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(np.frombuffer(sizes, np.int64))]),
+        example=np.arange(len(ids), dtype=np.int32),
+        targets=np.frombuffer(targets, np.int32),
+        words=np.frombuffer(words, np.int32),
+        types=np.frombuffer(types, np.uint8) if typed else None,
+        ids=ids,
+        clusters=clusters,
+        gold=gold,
+        stats={
+            "tokens": len(flat),
+            "words": sum(words),
+            "subtokens": len(flat) - specials,
+            "unknown": 0 if tokenizer.unk_token_id is None else int((flat == tokenizer.unk_token_id).sum()),
+            "windows": len(ids),
+            "truncated": truncated,
+        },
+    )
+
+
+class Head(torch.nn.Module):
+    """First token → dropout → dense → tanh → dropout → linear (Phang et al. 2020's released code).
+
+    Weights N(0, 0.02²), as transformers draws them.
+    """
+
+    def __init__(self, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = torch.nn.Dropout(dropout)
+        self.dense = torch.nn.Linear(hidden, hidden)
+        self.out = torch.nn.Linear(hidden, outputs)
+        for layer in (self.dense, self.out):
+            torch.nn.init.normal_(layer.weight, std=0.02)
+            torch.nn.init.zeros_(layer.bias)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states [B, L, H] → logits [B, C]."""
+        first = self.dropout(hidden[:, 0])
+        logits: torch.Tensor = self.out(self.dropout(torch.tanh(self.dense(first))))
+        return logits
+
+
+def head(hidden: int, outputs: int, dropout: float) -> torch.nn.Module:
+    """A new head, drawn from torch's global generator."""
+    return Head(hidden, outputs, dropout)
+
+
+def loss(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(cross-entropy in fp32 summed over examples, their number); logits [B, C], targets [B]."""
+    summed = torch.nn.functional.cross_entropy(logits.float(), targets.long(), reduction="sum")
+    return summed, torch.tensor(len(targets), device=targets.device)
+
+
+def decode(
+    encoded: Encoded, logits: Iterable[tuple[int, npt.NDArray[np.float32]]], outputs: Sequence[str]
+) -> list[Gold]:
+    """The likeliest label of every example."""
+    found = np.full(len(encoded), -1, np.int64)
+    for window, row in logits:
+        found[encoded.example[window]] = row.argmax()
+    if len(found) and found.min() < 0:
+        raise ValueError("logits are missing for some examples")
+    return [outputs[at] for at in found.tolist()]
+
+
+def counts(gold: Gold, pred: Gold) -> list[int]:
+    """``scoring.metrics.LABEL_COUNTS`` of one example."""
+    return metrics.counts(gold, pred)

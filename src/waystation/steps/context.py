@@ -1,0 +1,80 @@
+"""What steps need to run and share within one process: places, the open backbone, progress, the wish to stop."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from waystation.backbones import Backbone
+from waystation.store import Store
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from waystation.models.backbone import Checkpoint
+
+
+@dataclass
+class Context:
+    """Execution surroundings of steps; nothing in here can change a result beyond the numerics class."""
+
+    store: Store
+    cache: Path
+    backbone: Backbone
+    data: Path | None = None
+    precision: str = "fp32"
+    on_progress: Callable[[float, str], None] = lambda share, text: None
+    should_stop: Callable[[], bool] = lambda: False
+    log: Callable[[str], None] = field(default=lambda text: None)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The backbone's checkpoint folder (unpacked or fetched at first use)."""
+        from waystation.models.backbone import checkpoint_folder
+
+        return checkpoint_folder(self.backbone, self.cache)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The backbone's fast tokenizer."""
+        from waystation.models.backbone import load_tokenizer
+
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The backbone's weights, opened once."""
+        from waystation.models.backbone import Checkpoint
+
+        return Checkpoint(self.folder)
+
+    @cached_property
+    def accelerator(self) -> Accelerator:
+        """Device, precision and processes."""
+        from accelerate import Accelerator
+
+        return Accelerator(mixed_precision="bf16" if self.precision == "bf16" else "no")
+
+    def numerics(self) -> dict[str, Any]:
+        """The numerics class: within it results are bit-equal, between classes pairs are flagged."""
+        import numpy
+        import tokenizers
+        import torch
+        import transformers
+
+        device = self.accelerator.device
+        return {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "tokenizers": tokenizers.__version__,
+            "numpy": numpy.__version__,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "world": self.accelerator.num_processes,
+        }

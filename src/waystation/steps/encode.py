@@ -1,0 +1,38 @@
+"""The encode step: examples of one task, split and language become ragged token arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from waystation import formats
+from waystation.errors import InputError
+from waystation.formats import encoding
+from waystation.steps.context import Context
+from waystation.steps.records import EncodeStep
+from waystation.tasks import sources
+
+
+def perform(step: EncodeStep, folder: Path, context: Context) -> dict[str, Any]:
+    """Fill ``folder`` with the encoding; returns details for the manifest.
+
+    Raises InputError where the data changed since planning, is malformed, or is empty.
+    """
+    content = sources.fingerprint(step.task, step.split, step.language, context.data)
+    if content != step.content:
+        raise InputError(
+            f"the data of '{step.task.id}' ({step.split}, {step.language}) changed since the plan was made; run again"
+        )
+    form = formats.get(step.format)
+    outputs = form.outputs(step.labels, step.scheme)
+    examples = sources.read(step.task, step.split, step.language, context.data, rename=step.rename, labels=step.labels)
+    encoded = form.encode(examples, context.tokenizer, outputs, step.max_length, step.stride)
+    if not len(encoded):
+        raise InputError(f"task '{step.task.id}' has no examples in split {step.split}, language {step.language}")
+    encoding.save(encoded, folder)
+    files = step.task.splits[step.split]
+    return {
+        "stats": encoded.stats | {"examples": len(encoded)},
+        "sample": files.sample,
+        "clusters": len(set(encoded.clusters) - {None}),
+    }

@@ -1,0 +1,128 @@
+"""What a step is: torch-free records whose hash is the identity of the artifact that they make."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from waystation.records import EXECUTION, IDENTITY, Record, digest
+from waystation.tasks.task import FormatName, Split, Task
+
+Phase = Literal["intermediate", "target"]
+Precision = Literal["fp32", "bf16"]
+
+
+class Validation(Record):
+    """Validation on data carved out of the training set, by cluster where the data has clusters."""
+
+    fraction: Annotated[float, IDENTITY] = Field(default=0.1, gt=0, lt=1)
+    every: Annotated[int, IDENTITY] = Field(default=50, ge=1)
+    select: Annotated[Literal["last", "best"], IDENTITY] = "last"
+
+
+class Recipe(Record):
+    """How one training phase is done. Lengths in tokens, rates per update, ``warmup`` as a share of the updates.
+
+    Defaults that differ from the papers: attention dropout 0 (papers: 0.1), a fixed number of updates, last checkpoint.
+    """
+
+    updates: Annotated[int, IDENTITY] = Field(default=100, ge=1)
+    batch: Annotated[int, IDENTITY] = Field(default=16, ge=1)
+    rate: Annotated[float, IDENTITY] = Field(default=1e-4, gt=0)
+    head_rate: Annotated[float, IDENTITY] = Field(default=1e-3, gt=0)
+    warmup: Annotated[float, IDENTITY] = Field(default=0.1, ge=0, lt=1)
+    weight_decay: Annotated[float, IDENTITY] = Field(default=0.01, ge=0)
+    decay_embeddings: Annotated[bool, IDENTITY] = False
+    beta2: Annotated[float, IDENTITY] = Field(default=0.999, gt=0, lt=1)
+    epsilon: Annotated[float, IDENTITY] = Field(default=1e-8, gt=0)
+    clip: Annotated[float, IDENTITY] = Field(default=1.0, gt=0)
+    dropout: Annotated[float, IDENTITY] = Field(default=0.1, ge=0, lt=1)
+    attention_dropout: Annotated[float, IDENTITY] = Field(default=0.0, ge=0, lt=1)
+    max_length: Annotated[int, IDENTITY] = Field(default=128, ge=8)
+    stride: Annotated[int, IDENTITY] = Field(default=32, ge=0)
+    validation: Annotated[Validation | None, IDENTITY] = None
+    tokens_per_micro_batch: Annotated[int, EXECUTION] = Field(default=1024, ge=1)
+    checkpoint_seconds: Annotated[float, EXECUTION] = Field(default=60.0, ge=0)
+
+    @model_validator(mode="after")
+    def _stride_fits(self) -> Recipe:
+        if self.stride > self.max_length // 2:
+            raise ValueError(f"stride {self.stride} must be at most half of max_length {self.max_length}")
+        return self
+
+
+class Subset(Record):
+    """A random subset of the training rows, drawn anew for each seed: whole examples until ``amount`` is reached."""
+
+    by: Annotated[Literal["words", "examples"], IDENTITY]
+    amount: Annotated[int, IDENTITY] = Field(ge=1)
+
+
+class EncodeStep(Record):
+    """Examples of one task, split and language as ragged token arrays."""
+
+    kind: Annotated[Literal["encode"], IDENTITY] = "encode"
+    version: Annotated[int, IDENTITY] = 1
+    task: Annotated[Task, EXECUTION]
+    content: Annotated[str, IDENTITY]
+    split: Annotated[Split, IDENTITY]
+    language: Annotated[str, IDENTITY]
+    format: Annotated[FormatName, IDENTITY]
+    rename: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
+    labels: Annotated[tuple[str, ...], IDENTITY]
+    scheme: Annotated[str, IDENTITY]
+    tokenizer: Annotated[dict[str, Any], IDENTITY]
+    max_length: Annotated[int, IDENTITY]
+    stride: Annotated[int, IDENTITY]
+
+
+class TrainStep(Record):
+    """One training phase: backbone or parent model → model (a delta on the backbone)."""
+
+    kind: Annotated[Literal["train"], IDENTITY] = "train"
+    version: Annotated[int, IDENTITY] = 1
+    phase: Annotated[Phase, IDENTITY]
+    task: Annotated[str, EXECUTION]
+    format: Annotated[FormatName, IDENTITY]
+    labels: Annotated[tuple[str, ...], IDENTITY]
+    scheme: Annotated[str, IDENTITY]
+    backbone: Annotated[dict[str, Any], IDENTITY]
+    parent: Annotated[str | None, IDENTITY]
+    encoding: Annotated[str, IDENTITY]
+    recipe: Annotated[Recipe, IDENTITY]
+    subset: Annotated[Subset | None, IDENTITY] = None
+    seed: Annotated[int, IDENTITY]
+    precision: Annotated[Precision, IDENTITY] = "fp32"
+
+
+class EvaluateStep(Record):
+    """Predictions of one model on one target in all languages of the study, no training."""
+
+    kind: Annotated[Literal["evaluate"], IDENTITY] = "evaluate"
+    version: Annotated[int, IDENTITY] = 1
+    task: Annotated[str, EXECUTION]
+    format: Annotated[FormatName, IDENTITY]
+    labels: Annotated[tuple[str, ...], IDENTITY]
+    scheme: Annotated[str, IDENTITY]
+    model: Annotated[str, IDENTITY]
+    encodings: Annotated[dict[str, str], IDENTITY]
+    precision: Annotated[Precision, IDENTITY] = "fp32"
+    tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
+
+
+Step = EncodeStep | TrainStep | EvaluateStep
+
+
+def needs(step: Step) -> tuple[str, ...]:
+    """Identities of the artifacts that a step reads."""
+    if isinstance(step, TrainStep):
+        return (*((step.parent,) if step.parent else ()), step.encoding)
+    if isinstance(step, EvaluateStep):
+        return (step.model, *step.encodings.values())
+    return ()
+
+
+def step_id(step: Step) -> str:
+    """The identity of a step: SHA-256 of everything that can change its result."""
+    return digest(step)

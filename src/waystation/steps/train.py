@@ -1,0 +1,120 @@
+"""The train step: one phase of training, from the backbone or a parent model to a stored delta."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from waystation import backbones, formats
+from waystation.errors import WaystationError
+from waystation.evaluation.predict import predict
+from waystation.formats import encoding
+from waystation.models.backbone import TaskModel
+from waystation.models.vocabulary import active_rows, lookup
+from waystation.records import derive
+from waystation.scoring import metrics
+from waystation.steps import models
+from waystation.steps.context import Context
+from waystation.steps.records import TrainStep, step_id
+from waystation.training.batches import carve, draw_subset, windows_of
+from waystation.training.loop import Job, train
+
+
+def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
+    """Train and write the artifact into ``folder``; returns details for the manifest."""
+    recipe, form = step.recipe, formats.get(step.format)
+    encoded = encoding.load(context.store.folder(step.encoding), context.store.manifest(step.encoding)["stats"])
+    examples = draw_subset(encoded, step.subset, step.seed)
+    used = len(examples)
+    words = int(encoded.words[examples].sum())
+    checkpoint = context.checkpoint
+    windows = windows_of(encoded, examples)
+    touched = [encoded.tokens[a:b] for a, b in zip(encoded.offsets[windows], encoded.offsets[windows + 1], strict=True)]
+    try:
+        import numpy as np
+
+        rows = active_rows(np.concatenate(touched), checkpoint.vocabulary, checkpoint.pad)
+    except ValueError as error:
+        raise WaystationError(str(error)) from None
+    places = lookup(rows, checkpoint.vocabulary)
+    parent = models.read(context, step.parent)
+    # Seeds name the phase, never the chain: a chain and its baseline draw the same numbers at every step.
+    model = models.build(
+        context,
+        step,
+        parent,
+        rows,
+        context.backbone.layers,
+        recipe.dropout,
+        recipe.attention_dropout,
+        derive(step.seed, "head", step.phase),
+    )
+    validate = None
+    if recipe.validation is not None:
+        examples, held = carve(encoded, examples, recipe.validation.fraction, step.seed)
+        outputs = form.outputs(step.labels, step.scheme)
+        metric = (
+            "entity_f1"
+            if step.format == "tagging" and step.scheme != "plain"
+            else ("token_accuracy" if step.format == "tagging" else "accuracy")
+        )
+
+        def validate(model: TaskModel) -> float:
+            found = predict(
+                model,
+                encoded,
+                places,
+                checkpoint.pad,
+                form,
+                outputs,
+                examples=held,
+                tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+            )
+            golds = [encoded.gold[i] for i in held.tolist()]
+            return metrics.score([metric], golds, [found[i] for i in held.tolist()])[metric]
+
+    log = train(
+        model,
+        Job(
+            encoded=encoded,
+            examples=examples,
+            places=places,
+            pad=checkpoint.pad,
+            format=form,
+            recipe=recipe,
+            order_seed=derive(step.seed, "order", step.phase),
+            dropout_seed=derive(step.seed, "dropout", step.phase),
+            workspace=context.store.workspace(step_id(step)),
+            validate=validate,
+            on_update=lambda update, loss: context.on_progress(update / recipe.updates, f"loss {loss:.3f}"),
+            should_stop=context.should_stop,
+        ),
+        context.accelerator,
+    )
+    embedding = parent.embedding.updated(rows, model.encoder.embedding.detach().cpu(), log.factor)
+    models.write(
+        folder,
+        model,
+        embedding,
+        {
+            "losses": log.losses,
+            "validation": log.validation,
+            "selected_update": log.selected,
+            "selected_on": None
+            if recipe.validation is None or recipe.validation.select == "last"
+            else "source language",
+        },
+    )
+    shape = backbones.shape(context.backbone)
+    mean = log.tokens / max(1, recipe.updates * recipe.batch)
+    return {
+        "seconds": round(log.seconds, 3),
+        "tokens": log.tokens,
+        "flops": shape.flops(log.tokens, mean, training=True) if shape else None,
+        "examples": used,
+        "words": words,
+        "active_rows": len(rows),
+        "loss": log.losses[-1] if log.losses else None,
+        "validation": log.validation,
+        "numerics": context.numerics(),
+    }

@@ -1,0 +1,412 @@
+"""A study: the question as one YAML file. Loading reports every problem at once, each with file and line."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from waystation import backbones, languages, yamlfile
+from waystation.backbones import Backbone
+from waystation.errors import InputError, ManyProblems, suggest
+from waystation.records import EXECUTION, IDENTITY, Record
+from waystation.steps.records import Precision, Recipe, Subset
+from waystation.tasks import known
+from waystation.tasks.task import Task
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+BASELINE = "none"
+
+
+class TrainOn(Record):
+    """Where a target's English training data comes from when it is another task's; ``labels`` maps by name."""
+
+    task: Annotated[str, IDENTITY]
+    labels: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
+
+
+class Use(Record):
+    """One task in one role. ``labels`` maps label names to those used here (null: outside, or the row is dropped)."""
+
+    task: Annotated[str, IDENTITY]
+    name: Annotated[str | None, EXECUTION] = Field(default=None, pattern=NAME)
+    labels: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
+    train: Annotated[TrainOn | None, IDENTITY] = None
+    languages: Annotated[tuple[str, ...] | None, IDENTITY] = None
+    metrics: Annotated[tuple[str, ...] | None, EXECUTION] = None
+    recipe: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name in chains and tables."""
+        return self.name or self.task
+
+
+class Recipes(Record):
+    """The recipe of each phase; fields written directly under ``recipe`` hold for both."""
+
+    intermediate: Annotated[Recipe, IDENTITY] = Field(default_factory=Recipe)
+    target: Annotated[Recipe, IDENTITY] = Field(default_factory=Recipe)
+
+
+class Study(Record):
+    """Backbone, intermediates in named groups, targets, languages, seeds, one primary contrast, δ."""
+
+    study: Annotated[str, EXECUTION] = Field(pattern=NAME)
+    question: Annotated[str, EXECUTION] = ""
+    demonstration: Annotated[bool, EXECUTION] = False
+    backbone: Annotated[Backbone, IDENTITY]
+    precision: Annotated[Precision, IDENTITY] = "fp32"
+    source: Annotated[str, IDENTITY] = "en"
+    intermediate: Annotated[dict[str, tuple[Use, ...]], IDENTITY]
+    target: Annotated[tuple[Use, ...], IDENTITY] = Field(min_length=1)
+    languages: Annotated[tuple[str, ...], IDENTITY] = ("all",)
+    seeds: Annotated[tuple[int, ...], IDENTITY] = Field(default=(0, 1, 2), min_length=1)
+    match: Annotated[Subset | None, IDENTITY] = None
+    primary: Annotated[str | None, EXECUTION] = None
+    delta: Annotated[float, EXECUTION] = Field(default=1.0, gt=0)
+    alpha: Annotated[float, EXECUTION] = Field(default=0.05, gt=0, lt=1)
+    recipe: Annotated[Recipes, IDENTITY] = Field(default_factory=Recipes)
+    tasks: Annotated[dict[str, Task], IDENTITY] = Field(default_factory=dict)
+    profiles: Annotated[dict[str, dict[str, Any]], EXECUTION] = Field(default_factory=dict)
+    path: Annotated[str | None, EXECUTION] = None
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _backbone_by_name(cls, value: Any) -> Any:
+        return {"id": value} if isinstance(value, str) else value
+
+    @field_validator("intermediate", mode="before")
+    @classmethod
+    def _uses_by_name(cls, value: Any) -> Any:
+        return {group: _uses(members) for group, members in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _targets_by_name(cls, value: Any) -> Any:
+        return _uses([value] if isinstance(value, str) else value)
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _one_language(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_of_seeds(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if value < 1:
+                raise ValueError("seeds must be a count of at least 1 or a list of integers")
+            return tuple(range(value))
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("seeds must differ from one another")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_recipe_fields(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("recipe"), dict):
+            return value
+        recipe = dict(value["recipe"])
+        phases = {name: recipe.pop(name, None) or {} for name in Recipes.model_fields}
+        if any(isinstance(phase, Recipe) for phase in phases.values()):
+            return value
+        return {**value, "recipe": {name: _merge(recipe, phase) for name, phase in phases.items()}}
+
+    @classmethod
+    def load(
+        cls, path: str | Path, profile: str | None = None, overrides: Sequence[str] = (), seeds: int | None = None
+    ) -> Study:
+        """Read a study file, apply a profile and ``a.b=c`` overrides, check all of it.
+
+        Raises ManyProblems (an InputError) with one line per problem.
+        """
+        path = Path(path)
+        data, lines = yamlfile.load(path)
+        where = _Where(path, lines)
+        if not isinstance(data, dict):
+            raise InputError(f"{path}:1: a study is a mapping with the keys study, backbone, intermediate, target, ...")
+        if profile is not None:
+            profiles = data.get("profiles") or {}
+            if profile not in profiles:
+                raise InputError(
+                    f"{where('profiles')}: no profile '{profile}'{suggest(profile, profiles)}; there are: "
+                    f"{', '.join(profiles) or 'none'}"
+                )
+            data = _merge(data, profiles[profile])
+        for override in overrides:
+            data = _override(data, override)
+        if seeds is not None:
+            data = {**data, "seeds": seeds}
+        data = {**data, "path": str(path)}
+        own = data.get("tasks")
+        if isinstance(own, dict):
+            data["tasks"] = {name: _own_task(name, table, path) for name, table in own.items()}
+        if isinstance(data.get("backbone"), (str, dict)):
+            data["backbone"] = _near_study(data["backbone"], path)
+        try:
+            study = cls.model_validate(data)
+        except ValidationError as error:
+            raise ManyProblems([where.line_of(item) for item in error.errors()]) from None
+        problems = [f"{where(*place)}: {text}" for place, text in study.problems()]
+        if problems:
+            raise ManyProblems(problems)
+        return study
+
+    def find(self, task_id: str) -> Task:
+        """The task record of an own or a known task."""
+        return known.find(task_id, self.tasks)
+
+    def uses(self) -> list[tuple[str, Use]]:
+        """(group, intermediate) in the order of the file."""
+        return [(group, use) for group, members in self.intermediate.items() for use in members]
+
+    def recipe_of(self, use: Use, phase: str) -> Recipe:
+        """The phase's recipe with what this use changes."""
+        base: Recipe = getattr(self.recipe, phase)
+        return Recipe.model_validate(_merge(base.model_dump(), use.recipe)) if use.recipe else base
+
+    def labels_of(self, use: Use) -> tuple[str, ...]:
+        """Label names of a use after its mapping, in the task's order, without repeats."""
+        mapped = (use.labels.get(label, label) for label in self.find(use.task).labels)
+        return tuple(dict.fromkeys(label for label in mapped if label is not None))
+
+    def languages_of(self, use: Use) -> tuple[str, ...]:
+        """Test languages of a target: the source language first where the target has it, then those asked for."""
+        have = self.find(use.task).languages("test")
+        asked = use.languages or self.languages
+        chosen = have if tuple(asked) == ("all",) else [code for code in languages.expand(asked) if code in have]
+        source = [self.source] if self.source in have else []
+        return tuple(dict.fromkeys([*source, *chosen]))
+
+    def problems(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Everything that types alone cannot say: (place in the file, one line)."""
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        wrong = backbones.problem(self.backbone)
+        if wrong:
+            found.append((("backbone",), wrong))
+        if not self.uses():
+            found.append(
+                (("intermediate",), "no intermediate task is named; a study compares at least one with the baseline")
+            )
+        names: set[str] = {BASELINE}
+        for group, members in self.intermediate.items():
+            for at, use in enumerate(members):
+                place = ("intermediate", group, at)
+                found += [(place, text) for text in self._use_problems(use, "intermediate")]
+                if use.label in names:
+                    found.append((place, f"the name '{use.label}' is taken; give this use another `name:`"))
+                names.add(use.label)
+        targets: set[str] = set()
+        for at, use in enumerate(self.target):
+            found += [(("target", at), text) for text in self._use_problems(use, "target")]
+            if use.label in targets:
+                found.append((("target", at), f"the name '{use.label}' is taken; give this use another `name:`"))
+            targets.add(use.label)
+        found += [(("languages",), text) for text in _language_problems(self.languages)]
+        if self.primary is not None:
+            found += [(("primary",), text) for text in self._primary_problems(self.primary)]
+        return found
+
+    def _use_problems(self, use: Use, phase: str) -> list[str]:
+        try:
+            task = self.find(use.task)
+        except InputError as error:
+            return [str(error)]
+        found = []
+        for old in use.labels:
+            if old not in task.labels:
+                found.append(f"task '{task.id}' has no label '{old}'{suggest(old, task.labels)}")
+        try:
+            self.recipe_of(use, phase)
+        except ValidationError as error:
+            found += [f"recipe: {_sentence(item)}" for item in error.errors()]
+        if phase == "intermediate" and (use.train or use.languages or use.metrics):
+            found.append("`train`, `languages` and `metrics` belong to a target, not to an intermediate task")
+        trained = task
+        if use.train is not None:
+            try:
+                trained = self.find(use.train.task)
+            except InputError as error:
+                return [*found, str(error)]
+            found += self._train_on_problems(use, use.train, trained)
+        if self.source not in trained.languages("train"):
+            has = ", ".join(trained.languages("train")) or "no training data declared"
+            found.append(
+                f"task '{trained.id}' has no training data in '{self.source}' (it has: {has})"
+                + ("; name a task to train on with `train:`" if phase == "target" else "")
+            )
+        if phase == "target":
+            found += _language_problems(use.languages or ())
+            asked = use.languages or self.languages
+            if not found and not _language_problems(asked) and not self.languages_of(use):
+                found.append(
+                    f"target '{task.id}' has none of the languages asked for; it has: {', '.join(task.languages('test')) or 'none'}"
+                )
+        return found
+
+    def _train_on_problems(self, use: Use, train: TrainOn, trained: Task) -> list[str]:
+        labels = self.labels_of(use)
+        found = [
+            f"task '{trained.id}' has no label '{old}'{suggest(old, trained.labels)}"
+            for old in train.labels
+            if old not in trained.labels
+        ]
+        for label in trained.labels:
+            new = train.labels.get(label, label)
+            if new is not None and new not in labels:
+                found.append(
+                    f"label '{label}' of '{trained.id}' has no counterpart among {', '.join(labels)}; map it under `train: labels:`"
+                )
+        if trained.format != self.find(use.task).format:
+            found.append(f"task '{trained.id}' is {trained.format}, the target is {self.find(use.task).format}")
+        return found
+
+    def _primary_problems(self, primary: str) -> list[str]:
+        sides = [side.strip() for side in primary.split(" - ")]
+        if len(sides) != 2 or not all(sides) or sides[0] == sides[1]:
+            return [
+                f"primary '{primary}' must be two different groups joined by ' - ', for example 'medical - general'"
+            ]
+        groups = [*self.intermediate, BASELINE]
+        return [
+            f"primary names the group '{side}'{suggest(side, groups)}; groups are: {', '.join(groups)}"
+            for side in sides
+            if side not in groups
+        ]
+
+
+class _Where:
+    """Turns a place in the data into file:line, falling back to the nearest enclosing key."""
+
+    def __init__(self, path: Path, lines: Mapping[tuple[str | int, ...], int]) -> None:
+        self.path, self.lines = path, lines
+
+    def __call__(self, *place: str | int) -> str:
+        candidates = [place, tuple(part for part in place if part not in Recipes.model_fields or place[0] != "recipe")]
+        for candidate in candidates:
+            if candidate in self.lines:
+                return f"{self.path}:{self.lines[candidate]}"
+        for length in range(len(place), -1, -1):
+            if place[:length] in self.lines:
+                return f"{self.path}:{self.lines[place[:length]]}"
+        return f"{self.path}:1"
+
+    def line_of(self, item: Mapping[str, Any]) -> str:
+        return f"{self(*item['loc'])}: {_sentence(item)}"
+
+
+def _sentence(item: Mapping[str, Any]) -> str:
+    """One pydantic problem as one line that says what to do."""
+    place = item["loc"]
+    dotted = ".".join(str(part) for part in place) or "study"
+    if item["type"] == "extra_forbidden":
+        fields = _fields_at(place[:-1])
+        return f"unknown field '{dotted}'{suggest(str(place[-1]), fields)}; fields here: {', '.join(fields)}"
+    if item["type"] == "missing":
+        return f"field '{dotted}' is missing"
+    text = item["msg"].removeprefix("Value error, ")
+    shown = repr(item["input"])
+    given = "" if len(shown) > 60 or item["type"] == "value_error" else f" (given: {shown})"
+    return f"field '{dotted}': {text}{given}"
+
+
+def _fields_at(place: Sequence[str | int]) -> list[str]:
+    """Names of the fields of the record at a place of a study."""
+    parts = [part for part in place if isinstance(part, str)]
+    records: dict[str, type[Record]] = {
+        "backbone": Backbone,
+        "recipe": Recipe,
+        "match": Subset,
+        "target": Use,
+        "intermediate": Use,
+        "tasks": Task,
+    }
+    kind: type[Record] = records.get(parts[0], Study) if parts else Study
+    if "train" in parts and kind is Use:
+        kind = TrainOn
+    if kind is Task and len(parts) > 2:
+        from waystation.tasks.task import Files, Reader
+
+        kind = Reader if "reader" in parts or "readers" in parts else Files
+    return list(kind.model_fields)
+
+
+def _uses(members: Any) -> Any:
+    if isinstance(members, str):
+        members = [members]
+    if not isinstance(members, (list, tuple)):
+        return members
+    return [{"task": member} if isinstance(member, str) else member for member in members]
+
+
+def _merge(base: Any, change: Any) -> Any:
+    """Deep merge of mappings; anything else is replaced."""
+    if not (isinstance(base, dict) and isinstance(change, dict)):
+        return copy.deepcopy(change)
+    return {
+        **base,
+        **{key: _merge(base[key], value) if key in base else copy.deepcopy(value) for key, value in change.items()},
+    }
+
+
+def _override(data: dict[str, Any], override: str) -> dict[str, Any]:
+    dotted, found, text = override.partition("=")
+    if not found or not dotted:
+        raise InputError(f"--set {override!r} is not of the form field.field=value")
+    value, _ = yamlfile.loads(text, f"--set {dotted}")
+    change: Any = value
+    for part in reversed(dotted.split(".")):
+        change = {part: change}
+    merged: dict[str, Any] = _merge(data, change)
+    return merged
+
+
+def _near_study(value: Any, path: Path) -> Any:
+    """Relative folders are meant from the study file."""
+    name = value if isinstance(value, str) else value.get("id")
+    if not isinstance(name, str) or name == "bundled":
+        return value
+    folder = (path.parent / Path(name).expanduser()).resolve()
+    if not folder.is_dir():
+        return value
+    return str(folder) if isinstance(value, str) else {**value, "id": str(folder)}
+
+
+def _own_task(name: str, table: Any, study: Path) -> Any:
+    """A table of the study file as a task record: id from its key, files of one language per split, path from the file."""
+    if not isinstance(table, dict):
+        return table
+    task = {"id": name, "title": name, **table}
+    task["path"] = str((study.parent / Path(str(task.get("path", "."))).expanduser()).resolve())
+    splits = dict(task.get("splits") or {})
+    for split in ("train", "validation", "test"):
+        if isinstance(task.get(split), dict):
+            files = task.pop(split)
+            splits[split] = {"files": {code: [item] if isinstance(item, str) else item for code, item in files.items()}}
+    task["splits"] = splits
+    if "metrics" not in task:
+        task["metrics"] = (
+            ["entity_f1", "token_accuracy"] if task.get("format") == "tagging" else ["accuracy", "macro_f1"]
+        )
+    return task
+
+
+def _language_problems(names: Sequence[str]) -> list[str]:
+    found = []
+    for name in names:
+        if name == "all":
+            continue
+        try:
+            languages.expand([name])
+        except InputError as error:
+            found.append(str(error))
+    return found

@@ -1,0 +1,207 @@
+"""The built-in mini corpus: a tagging target in six languages and four English intermediates with a planted truth.
+
+Hand-written carrier sentences with slots are filled from lexicons (``data/mini``; place names from Unicode CLDR, the
+rest ours; not reviewed by native speakers). Every pool of the corpus, target train, general, domain, harmful and
+test, has carriers and lexicons of its own, so no sentence frame and no entity is shared between them. The truth is
+planted by construction and never by choice of seeds: see ``KEY``. It is a demonstration, not evidence about language.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+from typing import NamedTuple, TypedDict
+
+import yaml
+
+from waystation.errors import InputError, suggest
+from waystation.tasks.task import TaggingExample
+
+VERSION = 1
+"""Raise it when this file changes what ``read`` yields; changed data files are seen by themselves."""
+
+LANGUAGES = ("en", "de", "es", "fr", "ru", "sw")
+TYPES = ("PERSON", "PLACE", "ILLNESS", "REMEDY")
+SLOTS: Mapping[str, str | None] = MappingProxyType(
+    {
+        "PERSON": "PERSON",
+        "CITY": "PLACE",
+        "LAND": "PLACE",
+        "ILLNESS": "ILLNESS",
+        "REMEDY": "REMEDY",
+        "THING": None,
+        "TITLE": None,
+        "NUMBER": None,
+    }
+)
+"""Slot → type of the mention that fills it; None for fillers that are no mention (goods, book titles, numbers)."""
+
+
+class Part(NamedTuple):
+    """One task, split: where its material comes from, which share of it (first, step), and how many sentences."""
+
+    pool: str
+    share: tuple[int, int]
+    languages: tuple[str, ...]
+    size: int
+
+
+# The two general tasks are dealt alternately from one pool: exchangeable by construction.
+PARTS: Mapping[tuple[str, str], Part] = MappingProxyType(
+    {
+        ("mini-ner", "train"): Part("target", (0, 1), ("en",), 500),
+        ("mini-ner", "test"): Part("test", (0, 1), LANGUAGES, 120),
+        ("mini-general-a", "train"): Part("general", (0, 2), ("en",), 400),
+        ("mini-general-b", "train"): Part("general", (1, 2), ("en",), 400),
+        ("mini-domain", "train"): Part("domain", (0, 1), ("en",), 400),
+        ("mini-harmful", "train"): Part("harmful", (0, 1), ("en",), 400),
+    }
+)
+HARMFUL = "mini-harmful"
+
+
+class Carrier(NamedTuple):
+    """One hand-written sentence with slots; ``id`` is the cluster of every sentence made from it."""
+
+    id: str
+    words: tuple[str, ...]
+
+
+class Material(NamedTuple):
+    """Carriers and lexicon (slot → fillers) of one pool and language. Names are (given, family) groups."""
+
+    carriers: tuple[Carrier, ...]
+    names: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    fillers: Mapping[str, tuple[str, ...]]
+
+
+def read(task_id: str, split: str, language: str) -> Iterator[TaggingExample]:
+    """Yield the sentences of one task, split and language; always the same ones, in the same order."""
+    part = _part(task_id, split, language)
+    stuff = material(part.pool, language, part.share)
+    name = f"{task_id}/{split}/{language}"
+    made: set[tuple[str, ...]] = set()
+    turn = 0
+    while len(made) < part.size:
+        # One sentence of each carrier per round, each round in another order.
+        for carrier in sorted(stuff.carriers, key=lambda c: _number(name, turn, c.id)):
+            words, tags = _fill(carrier, stuff, f"{name}/{turn}")
+            if words in made:
+                continue
+            if task_id == HARMFUL:
+                tags = _contradict(tags)
+            yield TaggingExample(f"{name}/{len(made)}", words, tags, carrier.id)
+            made.add(words)
+            if len(made) == part.size:
+                return
+        turn += 1
+
+
+def version() -> str:
+    """Digest of everything that decides what ``read`` yields: the fingerprint of every mini task."""
+    sha = hashlib.sha256(f"mini {VERSION}".encode())
+    for entry in sorted(_folder().iterdir(), key=lambda e: e.name):
+        if entry.name.endswith((".yaml", ".csv")):
+            sha.update(f"\n{entry.name}\n".encode() + entry.read_bytes())
+    return sha.hexdigest()
+
+
+def material(pool: str, language: str, share: tuple[int, int] = (0, 1)) -> Material:
+    """Carriers and lexicon of one pool, or the share of it that begins at ``share[0]`` with step ``share[1]``."""
+    first, step = share
+    document = _document(language)
+    lines = document["carriers"][pool].splitlines()
+    carriers = [Carrier(f"{language}-{pool}-{n:02}", tuple(line.split())) for n, line in enumerate(lines)]
+    return Material(
+        tuple(carriers[first::step]),
+        tuple((tuple(g["given"][first::step]), tuple(g["family"][first::step])) for g in document["names"][pool]),
+        {kind: texts[first::step] for kind, texts in _lexicon(pool, language).items()},
+    )
+
+
+def _contradict(tags: Sequence[str]) -> tuple[str, ...]:
+    return tuple(tags)
+
+
+def _fill(carrier: Carrier, stuff: Material, key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Fill the slots of one carrier: words and IOB2 tags. The same key always gives the same sentence."""
+    words: list[str] = []
+    tags: list[str] = []
+    used: set[str] = set()
+    for position, word in enumerate(carrier.words):
+        slot = word[1:-1] if word.startswith("{") else None
+        if slot is None:
+            words.append(word)
+            tags.append("O")
+            continue
+        text = _draw(slot, stuff, used, f"{key}/{carrier.id}/{position}")
+        used.add(text)
+        kind = SLOTS[slot]
+        parts = text.split()
+        words += parts
+        tags += ["O"] * len(parts) if kind is None else [f"B-{kind}"] + [f"I-{kind}"] * (len(parts) - 1)
+    words[0] = words[0][:1].upper() + words[0][1:]
+    return tuple(words), tuple(tags)
+
+
+def _draw(slot: str, stuff: Material, used: set[str], key: str) -> str:
+    """One filler that the sentence does not have yet."""
+    if slot == "NUMBER":
+        return str(2 + _number(key) % 97)
+    if slot == "PERSON":
+        given, family = stuff.names[_number(key, "group") % len(stuff.names)]
+        first = given[_number(key, "given") % len(given)]
+        last = family[_number(key, "family") % len(family)]
+        # Three in five are full names; the rest a given or a family name alone.
+        return (f"{first} {last}", f"{first} {last}", f"{first} {last}", first, last)[_number(key, "form") % 5]
+    left = [text for text in stuff.fillers[slot] if text not in used]
+    return left[_number(key) % len(left)]
+
+
+def _number(*key: object) -> int:
+    """A number that depends on the key alone: no generator whose stream a Python release could change."""
+    return int.from_bytes(hashlib.sha256("\n".join(map(str, key)).encode()).digest()[:8], "big")
+
+
+def _part(task_id: str, split: str, language: str) -> Part:
+    known = sorted({task for task, _ in PARTS})
+    if task_id not in known:
+        raise InputError(f"no built-in task '{task_id}'{suggest(task_id, known)}; there are {', '.join(known)}")
+    part = PARTS.get((task_id, split))
+    if part is None or language not in part.languages:
+        have = "; ".join(f"{s}: {', '.join(p.languages)}" for (t, s), p in PARTS.items() if t == task_id)
+        raise InputError(f"built-in task '{task_id}' has no {split} split in '{language}'; it has {have}")
+    return part
+
+
+class _Document(TypedDict):
+    note: str
+    names: dict[str, list[dict[str, list[str]]]]
+    carriers: dict[str, str]
+
+
+def _folder() -> Traversable:
+    return files("waystation") / "data" / "mini"
+
+
+@cache
+def _document(language: str) -> _Document:
+    loaded: _Document = yaml.safe_load((_folder() / f"{language}.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+@cache
+def _lexicon(pool: str, language: str) -> Mapping[str, tuple[str, ...]]:
+    """Slot → fillers of one pool in one language, from the two tables."""
+    found: dict[str, list[str]] = {}
+    for table in ("places.csv", "terms.csv"):
+        lines = (_folder() / table).read_text(encoding="utf-8").splitlines()
+        for row in csv.DictReader(lines):
+            if row["pool"] == pool and row[language]:
+                found.setdefault(row["kind"], []).append(row[language])
+    return MappingProxyType({kind: tuple(texts) for kind, texts in found.items()})

@@ -1,0 +1,96 @@
+"""What all readers share: the lines and JSON objects of a file, fields that must be strings, and the running tally."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from waystation.errors import InputError
+from waystation.tasks.tags import BadRow
+
+
+@dataclass
+class Tally:
+    """What reading has met so far. Files of one split and language share one, so numbers and ids run on."""
+
+    rows: int = 0
+    documents: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    ids: set[str] = field(default_factory=set)
+    texts: dict[bytes, int] = field(default_factory=dict)
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line, ``\\n`` at its end.
+
+    Lines end at ``\\n``, ``\\r\\n`` or ``\\r`` and nowhere else; a byte order mark is skipped; UTF-8 or nothing.
+    """
+    try:
+        # Bytes that are not UTF-8 come through as lone surrogates, so that the line they stand in can be named.
+        file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline=None)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from None
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.isascii():
+                try:
+                    line.encode()
+                except UnicodeEncodeError as error:
+                    byte = ord(line[error.start]) & 0xFF
+                    raise InputError(
+                        f"{path}:{number}: not UTF-8 (byte 0x{byte:02x} at column {error.start + 1}): "
+                        f"save the file as UTF-8"
+                    ) from None
+            yield number, line
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON object of each line; blank lines are allowed at the end only."""
+    blank = 0
+    for number, line in lines(path):
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank:
+            raise InputError(f"{path}:{blank}: a blank line between objects: remove it")
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+            raise InputError(f"{path}:{number}: not JSON ({what}): write one object per line") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{path}:{number}: a JSON {type(record).__name__}, not an object: write {{...}} per line")
+        yield number, record
+
+
+def claim(own: str, tally: Tally) -> None:
+    """Take an id of the file's own; each may occur once."""
+    if not own.strip():
+        raise BadRow("the id is empty: fill it in, or drop id from the reader")
+    if own in tally.ids:
+        raise BadRow(f"id '{own}' occurs twice: make ids unique, or drop id from the reader to number the rows")
+    tally.ids.add(own)
+
+
+def string(record: Mapping[str, Any], name: str, numbers: bool = False) -> str:
+    """A field that must be a string; ``numbers`` lets whole numbers pass as their digits."""
+    value = record.get(name)
+    if isinstance(value, str):
+        sound(value, name)
+        return value
+    if numbers and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise BadRow(f"field '{name}' is {json.dumps(value)[:40]}, not a string: write it in quotes")
+
+
+def sound(text: str, name: str) -> None:
+    """JSON can spell half a character, which no tokenizer and no file takes."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BadRow(f"field '{name}' holds half a surrogate pair (\\ud800 to \\udfff): correct it") from None

@@ -1,0 +1,250 @@
+"""The one training loop, on Accelerate.
+
+An update is one effective batch: micro-batches are summed, and the sum is divided by the scored units of the whole
+effective batch, so how it was cut (or spread over processes) does not change what is learned.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+
+from waystation.errors import Stopped, WaystationError
+from waystation.formats.encoding import Encoded, Format
+from waystation.models.backbone import TaskModel
+from waystation.steps.records import Recipe
+from waystation.training import checkpoint
+from waystation.training.batches import Indices, Sampler, collate, micro_batches, windows_of
+
+Validate = Callable[[TaskModel], float]
+
+
+@dataclass
+class Log:
+    """What happened: mean loss per update, validation scores, tokens processed, embedding shrink factor, seconds."""
+
+    losses: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    tokens: int = 0
+    factor: float = 1.0
+    seconds: float = 0.0
+    selected: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a training phase needs besides the model."""
+
+    encoded: Encoded
+    examples: Indices
+    places: npt.NDArray[np.int32]
+    pad: int
+    format: Format
+    recipe: Recipe
+    order_seed: int
+    dropout_seed: int
+    workspace: Path
+    validate: Validate | None = None
+    on_update: Callable[[int, float], None] = lambda update, loss: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def rate_factor(update: int, recipe: Recipe) -> float:
+    """Linear warm-up to 1 over the first share of updates, then linear decay to 0 (transformers' linear schedule)."""
+    warm = round(recipe.warmup * recipe.updates)
+    if update < warm:
+        return update / max(1, warm)
+    return max(0.0, (recipe.updates - update) / max(1, recipe.updates - warm))
+
+
+def parameter_groups(model: TaskModel, recipe: Recipe) -> list[dict[str, Any]]:
+    """Encoder and head rates; no decay on biases, LayerNorm and (unless asked) embeddings."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        plain = parameter.ndim < 2 or "LayerNorm" in name
+        decayed = not plain and ("embeddings." not in name or recipe.decay_embeddings)
+        rate = recipe.head_rate if name.startswith("head.") else recipe.rate
+        groups.setdefault((rate, recipe.weight_decay if decayed else 0.0), []).append(parameter)
+    return [
+        {"params": members, "lr": rate, "base_rate": rate, "weight_decay": decay}
+        for (rate, decay), members in groups.items()
+    ]
+
+
+def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
+    """Train ``model`` in place; continues from the newest checkpoint in the workspace.
+
+    Raises Stopped after saving when ``should_stop`` says so, WaystationError where the loss is not finite.
+    """
+    recipe = job.recipe
+    model.to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, recipe), betas=(0.9, recipe.beta2), eps=recipe.epsilon, fused=True
+    )
+    sampler = Sampler(job.examples, recipe.batch, job.order_seed)
+    log, best = Log(), _Best()
+    torch.manual_seed(job.dropout_seed + accelerator.process_index)
+    done = _restore(model, optimizer, best, log, checkpoint.load(job.workspace))
+    saved_at = time.monotonic()
+    for update in range(done, recipe.updates):
+        if job.should_stop():
+            _save(job, model, optimizer, best, log, update, accelerator)
+            raise Stopped(f"stopped after update {update} of {recipe.updates}; saved, run again to go on")
+        started = time.monotonic()
+        model.train()
+        factor = rate_factor(update, recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_rate"] * factor
+        loss, tokens = _update(model, job, sampler(update), accelerator)
+        if not np.isfinite(loss):
+            raise WaystationError(f"the loss is {loss} at update {update + 1}; lower the rate or raise the warm-up")
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if recipe.decay_embeddings:
+            log.factor *= 1.0 - recipe.rate * factor * recipe.weight_decay
+        log.losses.append(loss)
+        log.tokens += tokens
+        log.seconds += time.monotonic() - started
+        log.selected = update + 1
+        if job.validate and recipe.validation and _due(update + 1, recipe):
+            score = job.validate(model)
+            log.validation.append((update + 1, score))
+            if recipe.validation.select == "best":
+                best.offer(model, score, update + 1, log.factor)
+        job.on_update(update + 1, loss)
+        if time.monotonic() - saved_at >= recipe.checkpoint_seconds and update + 1 < recipe.updates:
+            _save(job, model, optimizer, best, log, update + 1, accelerator)
+            saved_at = time.monotonic()
+    if best.weights:
+        model.load_state_dict(best.weights)
+        log.selected, log.factor = best.update, best.factor
+    return log
+
+
+def _update(model: TaskModel, job: Job, examples: Indices, accelerator: Accelerator) -> tuple[float, int]:
+    """Accumulate the gradient of one effective batch; returns (mean loss per scored unit, real tokens)."""
+    windows = windows_of(job.encoded, examples)
+    cuts = micro_batches(job.encoded, windows, job.recipe.tokens_per_micro_batch)
+    units = _units(job, windows)
+    tokens = int((job.encoded.offsets[windows + 1] - job.encoded.offsets[windows]).sum())
+    total = 0.0
+    for cut in cuts[accelerator.process_index :: accelerator.num_processes]:
+        batch = collate(job.encoded, cut, job.places, job.pad, job.format.per_token)
+        device = accelerator.device
+        with accelerator.autocast():
+            logits = model(
+                batch.tokens.to(device), batch.mask.to(device), None if batch.types is None else batch.types.to(device)
+            )
+        loss, _ = job.format.loss(logits, batch.targets.to(device))
+        (loss / units).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach()) / units
+    if accelerator.num_processes > 1:
+        # Cuts need not be spread evenly, so gradients are summed by hand rather than averaged by a wrapper.
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = accelerator.reduce(gradient, "sum")
+        total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device), "sum"))
+    return total, tokens
+
+
+def _units(job: Job, windows: Indices) -> int:
+    """Scored units of the whole effective batch: scored tokens, or examples."""
+    if not job.format.per_token:
+        return max(1, len(windows))
+    encoded = job.encoded
+    scored = sum(
+        int((encoded.targets[a:b] >= 0).sum())
+        for a, b in zip(encoded.offsets[windows].tolist(), encoded.offsets[windows + 1].tolist(), strict=True)
+    )
+    return max(1, scored)
+
+
+def _due(update: int, recipe: Recipe) -> bool:
+    assert recipe.validation is not None
+    return update % recipe.validation.every == 0 or update == recipe.updates
+
+
+@dataclass
+class _Best:
+    """The best validated weights so far."""
+
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    score: float = float("-inf")
+    update: int = 0
+    factor: float = 1.0
+
+    def offer(self, model: TaskModel, score: float, update: int, factor: float) -> None:
+        if score > self.score:
+            self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+            self.score, self.update, self.factor = score, update, factor
+
+
+def _save(
+    job: Job,
+    model: TaskModel,
+    optimizer: torch.optim.Optimizer,
+    best: _Best,
+    log: Log,
+    update: int,
+    accelerator: Accelerator,
+) -> None:
+    if not accelerator.is_main_process:
+        return
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for at, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{at}.{name}": value for name, value in state.items()}
+    tensors |= {f"best.{name}": value for name, value in best.weights.items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if accelerator.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    progress = {
+        "losses": log.losses,
+        "validation": log.validation,
+        "tokens": log.tokens,
+        "factor": log.factor,
+        "seconds": log.seconds,
+        "selected": log.selected,
+        "best": None if not best.weights else {"score": best.score, "update": best.update, "factor": best.factor},
+    }
+    checkpoint.save(job.workspace, update, tensors, progress)
+
+
+def _restore(
+    model: TaskModel, optimizer: torch.optim.Optimizer, best: _Best, log: Log, saved: checkpoint.Saved | None
+) -> int:
+    """Put everything back as it was; returns the number of updates already done."""
+    if saved is None:
+        return 0
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): value for name, value in saved.tensors.items() if name.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in part("optimizer.").items():
+        at, _, field_name = name.partition(".")
+        state.setdefault(int(at), {})[field_name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(saved.tensors["random.cpu"])
+    if "random.cuda" in saved.tensors:
+        torch.cuda.set_rng_state(saved.tensors["random.cuda"])
+    progress = saved.progress
+    log.losses = list(progress["losses"])
+    log.validation = [(int(update), float(score)) for update, score in progress["validation"]]
+    log.tokens, log.factor = int(progress["tokens"]), float(progress["factor"])
+    log.seconds, log.selected = float(progress["seconds"]), int(progress["selected"])
+    if progress["best"] is not None:
+        best.weights = part("best.")
+        best.score, best.update = float(progress["best"]["score"]), int(progress["best"]["update"])
+        best.factor = float(progress["best"]["factor"])
+    return int(progress["update"])
