@@ -26,4 +26,4 @@ check: setup ## ruff, mypy and the test of the import directions
 
 clean: ## remove caches and build outputs; .venv and .waystation stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
-	@find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -40,6 +40,8 @@ class Finding:
 def report(data: str | Path | None = None, store: str | Path | None = None) -> list[Finding]:
     """Every finding, in the order in which a reader wants them."""
     torch, trouble = _torch()
+    # Without torch its companions are no findings of their own: one line says what to install.
+    light = "" if torch else "comes with torch"
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("python", _python),
         ("system", lambda: Finding("system", None, f"{platform.system()} {platform.release()}, {platform.machine()}")),
@@ -47,9 +49,12 @@ def report(data: str | Path | None = None, store: str | Path | None = None) -> l
         ("memory", _memory),
         ("torch", lambda: _torch_finding(torch, trouble)),
         ("devices", lambda: _devices(torch)),
-        ("transformers", lambda: _package("transformers", "torch")),
-        ("accelerate", lambda: _package("accelerate", "torch")),
-        ("sentencepiece", lambda: _package("sentencepiece", "bundled", without="bundled backbone cannot be unpacked")),
+        ("transformers", lambda: _package("transformers", "torch", without=light)),
+        ("accelerate", lambda: _package("accelerate", "torch", without=light)),
+        (
+            "sentencepiece",
+            lambda: _package("sentencepiece", "bundled", without="the bundled backbone needs waystation[bundled]"),
+        ),
         ("offline", _offline),
         ("cache", lambda: _folder("cache", cache_folder(), "WAYSTATION_CACHE")),
         ("store", lambda: _folder("store", store_folder(store), "WAYSTATION_STORE")),
@@ -202,13 +207,14 @@ def _devices(torch: Any) -> Finding:
 
 
 def _package(name: str, extra: str, without: str = "") -> Finding:
-    """The version of an installed package against the range in pyproject.toml; ``without``: what is lost if absent."""
-    remedy = f"pip install 'waystation[{extra}]', or `make setup` in a checkout"
+    """The version of an installed package against its declared range; ``without``: why its absence is no fault."""
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
+        if without:
+            return Finding(name, None, f"not installed: {without}")
         return Finding(
-            name, None if without else False, "not installed" + (f": the {without}" if without else ""), remedy
+            name, False, "not installed", f"pip install 'waystation[{extra}]', or `make setup` in a checkout"
         )
     allowed = _bounds(name)
     if not _within(version, allowed):

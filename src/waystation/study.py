@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import EXECUTION, IDENTITY, Record
 from waystation.steps.records import Precision, Recipe, Subset
+from waystation.study_file import Where, merge, near_study, override_field, own_task, sentence
 from waystation.tasks import known
 from waystation.tasks.task import Task
 
@@ -119,7 +119,7 @@ class Study(Record):
         phases = {name: recipe.pop(name, None) or {} for name in Recipes.model_fields}
         if any(isinstance(phase, Recipe) for phase in phases.values()):
             return value
-        return {**value, "recipe": {name: _merge(recipe, phase) for name, phase in phases.items()}}
+        return {**value, "recipe": {name: merge(recipe, phase) for name, phase in phases.items()}}
 
     @classmethod
     def load(
@@ -131,7 +131,7 @@ class Study(Record):
         """
         path = Path(path)
         data, lines = yamlfile.load(path)
-        where = _Where(path, lines)
+        where = Where(path, lines, cls)
         if not isinstance(data, dict):
             raise InputError(f"{path}:1: a study is a mapping with the keys study, backbone, intermediate, target, ...")
         if profile is not None:
@@ -141,17 +141,17 @@ class Study(Record):
                     f"{where('profiles')}: no profile '{profile}'{suggest(profile, profiles)}; there are: "
                     f"{', '.join(profiles) or 'none'}"
                 )
-            data = _merge(data, profiles[profile])
+            data = merge(data, profiles[profile])
         for override in overrides:
-            data = _override(data, override)
+            data = override_field(data, override)
         if seeds is not None:
             data = {**data, "seeds": seeds}
         data = {**data, "path": str(path)}
         own = data.get("tasks")
         if isinstance(own, dict):
-            data["tasks"] = {name: _own_task(name, table, path) for name, table in own.items()}
+            data["tasks"] = {name: own_task(name, table, path) for name, table in own.items()}
         if isinstance(data.get("backbone"), (str, dict)):
-            data["backbone"] = _near_study(data["backbone"], path)
+            data["backbone"] = near_study(data["backbone"], path)
         try:
             study = cls.model_validate(data)
         except ValidationError as error:
@@ -172,7 +172,7 @@ class Study(Record):
     def recipe_of(self, use: Use, phase: str) -> Recipe:
         """The phase's recipe with what this use changes."""
         base: Recipe = getattr(self.recipe, phase)
-        return Recipe.model_validate(_merge(base.model_dump(), use.recipe)) if use.recipe else base
+        return Recipe.model_validate(merge(base.model_dump(), use.recipe)) if use.recipe else base
 
     def labels_of(self, use: Use) -> tuple[str, ...]:
         """Label names of a use after its mapping, in the task's order, without repeats."""
@@ -228,7 +228,7 @@ class Study(Record):
         try:
             self.recipe_of(use, phase)
         except ValidationError as error:
-            found += [f"recipe: {_sentence(item)}" for item in error.errors()]
+            found += [f"recipe: {sentence(item, Recipe)}" for item in error.errors()]
         if phase == "intermediate" and (use.train or use.languages or use.metrics):
             found.append("`train`, `languages` and `metrics` belong to a target, not to an intermediate task")
         trained = task
@@ -284,120 +284,12 @@ class Study(Record):
         ]
 
 
-class _Where:
-    """Turns a place in the data into file:line, falling back to the nearest enclosing key."""
-
-    def __init__(self, path: Path, lines: Mapping[tuple[str | int, ...], int]) -> None:
-        self.path, self.lines = path, lines
-
-    def __call__(self, *place: str | int) -> str:
-        candidates = [place, tuple(part for part in place if part not in Recipes.model_fields or place[0] != "recipe")]
-        for candidate in candidates:
-            if candidate in self.lines:
-                return f"{self.path}:{self.lines[candidate]}"
-        for length in range(len(place), -1, -1):
-            if place[:length] in self.lines:
-                return f"{self.path}:{self.lines[place[:length]]}"
-        return f"{self.path}:1"
-
-    def line_of(self, item: Mapping[str, Any]) -> str:
-        return f"{self(*item['loc'])}: {_sentence(item)}"
-
-
-def _sentence(item: Mapping[str, Any]) -> str:
-    """One pydantic problem as one line that says what to do."""
-    place = item["loc"]
-    dotted = ".".join(str(part) for part in place) or "study"
-    if item["type"] == "extra_forbidden":
-        fields = _fields_at(place[:-1])
-        return f"unknown field '{dotted}'{suggest(str(place[-1]), fields)}; fields here: {', '.join(fields)}"
-    if item["type"] == "missing":
-        return f"field '{dotted}' is missing"
-    text = item["msg"].removeprefix("Value error, ")
-    shown = repr(item["input"])
-    given = "" if len(shown) > 60 or item["type"] == "value_error" else f" (given: {shown})"
-    return f"field '{dotted}': {text}{given}"
-
-
-def _fields_at(place: Sequence[str | int]) -> list[str]:
-    """Names of the fields of the record at a place of a study."""
-    parts = [part for part in place if isinstance(part, str)]
-    records: dict[str, type[Record]] = {
-        "backbone": Backbone,
-        "recipe": Recipe,
-        "match": Subset,
-        "target": Use,
-        "intermediate": Use,
-        "tasks": Task,
-    }
-    kind: type[Record] = records.get(parts[0], Study) if parts else Study
-    if "train" in parts and kind is Use:
-        kind = TrainOn
-    if kind is Task and len(parts) > 2:
-        from waystation.tasks.task import Files, Reader
-
-        kind = Reader if "reader" in parts or "readers" in parts else Files
-    return list(kind.model_fields)
-
-
 def _uses(members: Any) -> Any:
     if isinstance(members, str):
         members = [members]
     if not isinstance(members, (list, tuple)):
         return members
     return [{"task": member} if isinstance(member, str) else member for member in members]
-
-
-def _merge(base: Any, change: Any) -> Any:
-    """Deep merge of mappings; anything else is replaced."""
-    if not (isinstance(base, dict) and isinstance(change, dict)):
-        return copy.deepcopy(change)
-    return {
-        **base,
-        **{key: _merge(base[key], value) if key in base else copy.deepcopy(value) for key, value in change.items()},
-    }
-
-
-def _override(data: dict[str, Any], override: str) -> dict[str, Any]:
-    dotted, found, text = override.partition("=")
-    if not found or not dotted:
-        raise InputError(f"--set {override!r} is not of the form field.field=value")
-    value, _ = yamlfile.loads(text, f"--set {dotted}")
-    change: Any = value
-    for part in reversed(dotted.split(".")):
-        change = {part: change}
-    merged: dict[str, Any] = _merge(data, change)
-    return merged
-
-
-def _near_study(value: Any, path: Path) -> Any:
-    """Relative folders are meant from the study file."""
-    name = value if isinstance(value, str) else value.get("id")
-    if not isinstance(name, str) or name == "bundled":
-        return value
-    folder = (path.parent / Path(name).expanduser()).resolve()
-    if not folder.is_dir():
-        return value
-    return str(folder) if isinstance(value, str) else {**value, "id": str(folder)}
-
-
-def _own_task(name: str, table: Any, study: Path) -> Any:
-    """A table of the study file as a task record: id from its key, files of one language per split, path from the file."""
-    if not isinstance(table, dict):
-        return table
-    task = {"id": name, "title": name, **table}
-    task["path"] = str((study.parent / Path(str(task.get("path", "."))).expanduser()).resolve())
-    splits = dict(task.get("splits") or {})
-    for split in ("train", "validation", "test"):
-        if isinstance(task.get(split), dict):
-            files = task.pop(split)
-            splits[split] = {"files": {code: [item] if isinstance(item, str) else item for code, item in files.items()}}
-    task["splits"] = splits
-    if "metrics" not in task:
-        task["metrics"] = (
-            ["entity_f1", "token_accuracy"] if task.get("format") == "tagging" else ["accuracy", "macro_f1"]
-        )
-    return task
 
 
 def _language_problems(names: Sequence[str]) -> list[str]:
@@ -410,3 +302,15 @@ def _language_problems(names: Sequence[str]) -> list[str]:
         except InputError as error:
             found.append(str(error))
     return found
+
+
+def shipped(name: str) -> Path:
+    """The file of a study that comes with the package."""
+    here = Path(__file__).parent
+    for folder in (here / "studies", here.parents[1] / "studies"):
+        names = sorted(path.stem for path in folder.glob("*.yaml"))
+        if name in names:
+            return folder / f"{name}.yaml"
+        if names:
+            raise InputError(f"no study file '{name}'{suggest(name, names)}; shipped studies: {', '.join(names)}")
+    raise InputError(f"no study file '{name}'; give the path of a YAML file")

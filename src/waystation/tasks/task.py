@@ -18,9 +18,10 @@ class Reader(Record):
 
     ``conll``: one token per line; ``separator`` (None: any run of blanks), ``token`` and ``tag`` are column numbers
     (negative from the end); ``scheme`` is how entities are marked; ``-DOCSTART-`` lines begin a new cluster.
-    ``table`` (TSV, CSV): ``separator``, ``quoting`` (False: quotes are plain characters), ``header`` (False: columns
-    are named "0", "1", ...). ``jsonl``: one object per line. ``documents``: JSONL of whole documents with
-    ``text``, ``sentences`` as [begin, end] and ``entities`` as {begin, end, type}: tokenised, one cluster each.
+    ``table`` (TSV, CSV): ``separator`` (None: a tab), ``quoting`` (False: quotes are plain characters), ``header``
+    (False: columns are named "0", "1", ...). ``jsonl``: one object per line. ``documents``: JSONL of whole documents
+    with ``text``, ``sentences`` as [begin, end] and ``entities`` as {begin, end, label}: tokenised, one cluster each;
+    ``id`` and ``label`` name the fields of the document's id (None: doc_id) and of an entity's type (None: label).
     For ``table`` and ``jsonl``: ``text`` is one column or several joined by a blank, ``pair`` the second text,
     ``label`` the label column, ``id`` and ``cluster`` optional columns; for tagging in ``jsonl``, ``token`` and ``tag``
     name columns that hold lists.
@@ -105,7 +106,7 @@ class Task(Record):
 
 @dataclass(frozen=True, slots=True)
 class TaggingExample:
-    """One sentence. ``tags`` are IOB2 over the task's labels (``O``, ``B-X``, ``I-X``), or plain labels where the scheme is."""
+    """One sentence. ``tags`` are IOB2 over the task's labels (``O``, ``B-X``, ``I-X``), or labels in a plain scheme."""
 
     id: str
     words: tuple[str, ...]

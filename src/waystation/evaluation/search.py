@@ -1,0 +1,52 @@
+"""Plain sentence search with a backbone: does each sentence find its translation? (Tatoeba layout.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from waystation import languages
+from waystation.backbones import Backbone, Known, known
+from waystation.errors import InputError
+from waystation.evaluation.embed import embed
+from waystation.models.backbone import load_tokenizer
+from waystation.scoring.retrieval import retrieval_accuracy
+
+
+def tatoeba(backbone: Backbone, folder: Path, data: Path | None, codes: list[str], pairs: int) -> dict[str, dict[str, float]]:
+    """Accuracy (points) of nearest-neighbour search over the first ``pairs`` pairs, per language and direction.
+
+    Layer, pooling and prefix are those of the backbone's record. Raises InputError where a file is missing.
+    """
+    import torch
+    from transformers import AutoModel
+
+    found: dict[str, dict[str, float]] = {}
+    record = known().get(backbone.id, Known(id=backbone.id, title=backbone.id))
+    tokenizer = load_tokenizer(folder)
+    changes = {} if backbone.layers is None else {"num_hidden_layers": backbone.layers}
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32, add_pooling_layer=False, **changes).eval()
+    for code in codes:
+        language = languages.resolve(code)
+        left, right = (_lines(data, language.iso3, side, pairs) for side in (language.iso3, "eng"))
+        if len(left) != len(right):
+            raise InputError(f"tatoeba {language.code}: {len(left)} sentences against {len(right)} English ones; the files must be line-aligned")
+        there, english = (
+            embed(lines, model, tokenizer, prefix=record.prefix, layer=record.layer, pooling=record.pooling)
+            for lines in (left, right)
+        )
+        found[language.code] = {
+            "to English": retrieval_accuracy(there, english),
+            "from English": retrieval_accuracy(english, there),
+        }
+    return found
+
+
+def _lines(data: Path | None, iso3: str, side: str, pairs: int) -> list[str]:
+    if data is None:
+        raise InputError("--search needs --data DIR with the folder tatoeba (tatoeba.LANG-eng.LANG and .eng)")
+    name = f"tatoeba.{iso3}-eng.{side}"
+    found = [path for folder in ("v1", ".") if (path := data / "tatoeba" / folder / name).is_file()]
+    if not found:
+        raise InputError(f"no file {data / 'tatoeba' / name}; put the Tatoeba files of the LASER release there")
+    # only a line feed ends a sentence: other line separators occur inside
+    return found[0].read_text("utf-8").rstrip("\n").split("\n")[:pairs]

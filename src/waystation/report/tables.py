@@ -1,0 +1,167 @@
+"""The gains arranged as people read them, for the page and the terminal alike. Pure: arranges, computes no statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from waystation import languages
+from waystation.analysis.table import Average, Gains, Row, metric_names
+from waystation.errors import InputError
+from waystation.report.figures import points
+from waystation.study import Study
+
+ZERO_SHOT = "zero-shot languages"
+ALL = "all languages"
+SOURCE = "source language"
+
+MARKS = {
+    SOURCE: "the language of the training data; not part of the zero-shot average",
+    "seen by this backbone": "the backbone met this data, or translations of its kind, before the study: no evidence",
+    "same source": "intermediate and target come from one source, so part of the gain may be memory",
+    "sample": "part of the data is a piece of the official set: not comparable with published scores",
+    "other numerics class": "chain and baseline ran on different hardware or library versions",
+}
+"""What a mark beside a number means."""
+
+NOT_YET = (
+    "Intervals and verdicts are not computed yet. The numbers are means over seeds: "
+    "a difference seen here may be chance."
+)
+
+
+def explain(mark: str) -> str:
+    """What a mark means, in one line."""
+    if mark.endswith(" seeds"):
+        return "chain and baseline are both there for these seeds only"
+    return MARKS.get(mark, "")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One intermediate in its group."""
+
+    group: str
+    name: str
+
+
+@dataclass
+class TargetTable:
+    """One target and metric: the rows of each intermediate, by language, and the averages."""
+
+    target: str
+    metric: str
+    main: bool
+    arms: list[Arm]
+    languages: list[str]
+    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
+    averages: dict[tuple[str, str], Average] = field(default_factory=dict)
+
+    def row(self, arm: Arm, language: str) -> Row | None:
+        """The gain of one intermediate in one language, or None where it is missing."""
+        return self.rows.get((arm.name, language))
+
+    def average(self, arm: Arm, over: str = ZERO_SHOT) -> Average | None:
+        """The mean gain of one intermediate, or None where it is missing."""
+        return self.averages.get((arm.name, over))
+
+    def marks(self, arm: Arm) -> tuple[str, ...]:
+        """Marks of an intermediate that hold in every language of this target."""
+        found = [row for (name, _), row in self.rows.items() if name == arm.name]
+        first = found[0].marks if found else ()
+        return tuple(mark for mark in first if mark != SOURCE and all(mark in row.marks for row in found))
+
+    def own_marks(self, arm: Arm, language: str) -> tuple[str, ...]:
+        """Marks of one number that do not already stand beside its intermediate or its language."""
+        row = self.row(arm, language)
+        general = {SOURCE, *self.marks(arm)}
+        return tuple(mark for mark in row.marks if mark not in general) if row else ()
+
+    def is_source(self, language: str) -> bool:
+        """Whether a language is the one of the training data."""
+        return any(SOURCE in row.marks for (_, code), row in self.rows.items() if code == language)
+
+    def members(self, over: str) -> tuple[str, ...]:
+        """The languages of an average."""
+        return next((item.members for (_, name), item in self.averages.items() if name == over), ())
+
+    def overs(self) -> list[str]:
+        """Which averages this target has."""
+        return [over for over in (ZERO_SHOT, ALL) if self.members(over)]
+
+    def baseline(self, language: str, places: int = 1) -> str:
+        """The baseline's score in one language; a range where intermediates are paired over different seeds."""
+        return _range([row.baseline for (_, code), row in self.rows.items() if code == language], places)
+
+    def average_baseline(self, over: str = ZERO_SHOT, places: int = 1) -> str:
+        """The baseline's mean score."""
+        return _range([item.baseline for (_, name), item in self.averages.items() if name == over], places)
+
+
+def target_tables(study: Study, found: Gains) -> list[TargetTable]:
+    """A table for each target and metric in the order of the study, the main metric of a target first."""
+    made: dict[tuple[str, str], TargetTable] = {}
+    for use in study.target:
+        for at, metric in enumerate(metric_names(study, use)):
+            made[use.label, metric] = TargetTable(use.label, metric, at == 0, arms(study), [])
+    for row in found.rows:
+        table = made[row.target, row.metric]
+        table.rows[row.intermediate, row.language] = row
+        if row.language not in table.languages:
+            table.languages.append(row.language)
+    for average in found.averages:
+        made[average.target, average.metric].averages[average.intermediate, average.over] = average
+    for table in made.values():
+        table.languages.sort(key=lambda code: (not table.is_source(code), language_name(code)))
+    return list(made.values())
+
+
+def arms(study: Study) -> list[Arm]:
+    """All intermediates in the order of the study."""
+    return [Arm(group, use.label) for group, use in study.uses()]
+
+
+def by_group(items: Sequence[Arm]) -> list[tuple[str, list[Arm]]]:
+    """Neighbouring intermediates of one group together."""
+    found: dict[str, list[Arm]] = {}
+    for arm in items:
+        found.setdefault(arm.group, []).append(arm)
+    return list(found.items())
+
+
+def letters(marks: Iterable[str]) -> dict[str, str]:
+    """Mark → footnote letter, in the order of first mention."""
+    distinct = list(dict.fromkeys(marks))
+    return {mark: chr(ord("a") + at) if at < 26 else f"a{at}" for at, mark in enumerate(distinct)}
+
+
+def language_name(code: str) -> str:
+    """English name of a language, or its code where the table does not know it."""
+    try:
+        return languages.resolve(code).name
+    except InputError:
+        return code
+
+
+def named(codes: Iterable[str]) -> str:
+    """Languages as text: name and code."""
+    return ", ".join(f"{language_name(code)} ({code})" for code in codes)
+
+
+def seed_range(average: Average) -> tuple[float, float]:
+    """Smallest and largest of the per-seed mean gains."""
+    return min(average.by_seed.values()), max(average.by_seed.values())
+
+
+def count_of(number: int, word: str) -> str:
+    """``1 chain``, ``2 chains``."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _range(values: Sequence[float], places: int) -> str:
+    if not values:
+        return "n/a"
+    low, high = points(min(values), places), points(max(values), places)
+    return low if low == high else f"{low} to {high}"
+
+
