@@ -22,6 +22,16 @@ from waystation.study import Study
 
 LABELS = ("yes", "no", "other")
 NUMERICS = {"torch": "2.9.0", "device": "cpu", "threads": 2}
+CODES = tuple(
+    word
+    for line in (
+        "en af am ar bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko",
+        "ml mr ms my nl pl pt qu ro ru sw ta te th tl tr uk ur vi wo yo zh ha",
+    )
+    for word in line.split()
+)
+"""Forty-seven languages, the source first."""
+
 EFFECT = {"none": 0.0, "alpha": 0.03, "beta": 0.02, "gamma": 0.09, "delta-harm": -0.07}
 
 
@@ -135,5 +145,6 @@ def _predictions(step: EvaluateStep, chain: Any, place: Path, examples: int) -> 
             "counts": pa.array([[int(a == b)] for a, b in zip(gold, pred, strict=True)], pa.list_(pa.int32())),
         }
         pq.write_table(pa.table(table), place / f"language={code}.parquet")
-        details[code] = {"n": examples, "clusters": None, "fertility": 1.2 + at / 20, "unknown": at / 4000, "truncated": at % 3}  # fmt: skip
+        about = {"fertility": 1.2 + at / 20, "unknown": at / 4000, "truncated": at % 3}
+        details[code] = {"n": examples, "clusters": None, **about}
     return {"languages": details, "numerics": NUMERICS, "seconds": 1.5}

@@ -242,7 +242,7 @@ def _marks(study: Study, intermediate: str, target: Any, mixed: bool, seeds: int
     if intermediate in records[-1].same_source or target.task in records[0].same_source:
         marks.append("same source")
     parts = [(records[0], "train"), (records[-2 if len(records) > 2 else -1], "train"), (records[-1], "test")]
-    if any(split in task.splits and task.splits[split].sample for task, split in parts):  # type: ignore[index]
+    if any(split in task.splits and task.splits[split].sample for task, split in parts):
         marks.append("sample")
     if mixed:
         marks.append("other numerics class")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ def run(
     made: Plan, context: Context, on_event: Callable[[Event], None] = lambda event: None, retry_failed: bool = False
 ) -> Summary:
     """Do every missing step that leads to a missing score. A failed step stops only what depends on it."""
+    # Threads that spin while they wait make each other several times slower as soon as the cores are shared with
+    # anything else; it must be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     store, summary, started = context.store, Summary(), time.monotonic()
     waiting = made.pending(store.has)
     summary.reused = sum(1 for node in made.nodes.values() if node not in waiting)
@@ -110,6 +114,8 @@ def _attempt(
     except InputError as error:
         # the input may be mended without a trace in the identity (a missing extra, a cache): never remembered
         summary.failed[node.label] = str(error)
+    except ModuleNotFoundError as error:
+        summary.failed[node.label] = f"the package '{error.name}' is missing; pip install 'waystation[bundled]'"
     except WaystationError as error:
         summary.failed[node.label] = str(error)
         store.fail(node.id, node.label, str(error))

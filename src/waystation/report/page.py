@@ -6,7 +6,7 @@ It shows what ``gains`` found and where it comes from. The same store and study 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +42,25 @@ def render(study: Study, found: Gains, store: Store, made: Plan, extra: Mapping[
     every = tables.target_tables(study, found)
     shown = [table for table in every if table.rows]
     main = [table for table in every if table.main]
-    return _environment().get_template("page.html").render(
-        study=study,
-        found=found,
-        every=every,
-        shown=shown,
-        main=main,
-        arms=tables.arms(study),
-        groups=tables.by_group(tables.arms(study)),
-        limit=_limit(study, shown),
-        plots=_plots(study, main),
-        marks=tables.letters(mark for table in shown for arm in table.arms for mark in _all_marks(table, arm)),
-        key=given.get("key"),
-        made=made,
-        source=provenance.collect(study, found, store, made, given.get("commands") or ()),
-        open_rows=OPEN_ROWS,
-        tables=tables,
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            study=study,
+            found=found,
+            every=every,
+            shown=shown,
+            main=main,
+            arms=tables.arms(study),
+            groups=tables.by_group(tables.arms(study)),
+            limit=_limit(study, shown),
+            plots=_plots(study, main),
+            marks=tables.letters(mark for table in shown for arm in table.arms for mark in _all_marks(table, arm)),
+            key=given.get("key"),
+            made=made,
+            source=provenance.collect(study, found, store, made, given.get("commands") or ()),
+            open_rows=OPEN_ROWS,
+        )
     )
 
 
@@ -68,15 +71,20 @@ def _limit(study: Study, shown: list[tables.TargetTable]) -> float:
 
 def _plots(study: Study, main: list[tables.TargetTable]) -> dict[str, Markup]:
     """Target → strip plot of the per-seed averages of its main metric."""
-    plots = {}
-    for at, table in enumerate(main):
-        strips = [
+    strips = {
+        table.target: [
             figures.Strip(arm.group, arm.name, average.by_seed)
             for arm in table.arms
             if (average := table.average(arm)) is not None
         ]
+        for table in main
+    }
+    # One axis for all targets, so that their plots can be compared.
+    limit = figures.strip_limit((strip for part in strips.values() for strip in part), study.delta)
+    plots = {}
+    for at, table in enumerate(main):
         title = f"{table.target}: gain in {table.metric}, averaged over the zero-shot languages, by seed"
-        plots[table.target] = figures.strip_plot(f"strip-{at}", title, strips, study.delta)
+        plots[table.target] = figures.strip_plot(f"strip-{at}", title, strips[table.target], study.delta, limit)
     return plots
 
 
@@ -94,21 +102,24 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "signed": figures.signed,
         "points": figures.points,
         "percent": lambda share: f"{100 * share:.2f} %",
         "whole": lambda value: f"{value:,.0f}",
         "ratio": lambda value: f"× {value:.2f}",
+        "moment": lambda text: text.replace("T", " ").replace("+00:00", " UTC"),
         "named": tables.named,
         "language": tables.language_name,
     }
+    made.filters.update(filters)
     made.globals |= {
         "cell_style": figures.cell_style,
         "legend": figures.legend,
         "explain": tables.explain,
         "count_of": tables.count_of,
         "seed_range": tables.seed_range,
+        "demonstration": tables.DEMONSTRATION,
         "not_yet": tables.NOT_YET,
         "ZERO_SHOT": tables.ZERO_SHOT,
     }

@@ -141,9 +141,7 @@ def _backbone(study: Study, made: Plan) -> dict[str, Any]:
         "licence": known.licence if known else "unknown",
         "layers": backbone.layers,
         "fingerprint": _flat(stamp),
-        "seen": [
-            {"task": task, "how": how, "here": task in used} for task, how in sorted(backbone.has_seen().items())
-        ],
+        "seen": [{"task": task, "how": how, "here": task in used} for task, how in sorted(backbone.has_seen().items())],
     }
 
 

@@ -1,4 +1,4 @@
-"""The gains arranged as people read them, for the page and the terminal alike. Pure: arranges, computes no statistics."""
+"""The gains arranged as people read them, for the page and the terminal alike. Arranges; computes no statistics."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ MARKS = {
     "other numerics class": "chain and baseline ran on different hardware or library versions",
 }
 """What a mark beside a number means."""
+
+DEMONSTRATION = "Demonstration on the built-in mini corpus; its numbers say nothing about the world."
 
 NOT_YET = (
     "Intervals and verdicts are not computed yet. The numbers are means over seeds: "
@@ -163,5 +165,3 @@ def _range(values: Sequence[float], places: int) -> str:
         return "n/a"
     low, high = points(min(values), places), points(max(values), places)
     return low if low == high else f"{low} to {high}"
-
-

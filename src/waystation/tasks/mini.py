@@ -55,7 +55,7 @@ class Part(NamedTuple):
 PARTS: Mapping[tuple[str, str], Part] = MappingProxyType(
     {
         ("mini-ner", "train"): Part("target", (0, 1), ("en",), 500),
-        ("mini-ner", "test"): Part("test", (0, 1), LANGUAGES, 120),
+        ("mini-ner", "test"): Part("test", (0, 1), LANGUAGES, 136),
         ("mini-general-a", "train"): Part("general", (0, 2), ("en",), 400),
         ("mini-general-b", "train"): Part("general", (1, 2), ("en",), 400),
         ("mini-domain", "train"): Part("domain", (0, 1), ("en",), 400),
@@ -125,7 +125,14 @@ def material(pool: str, language: str, share: tuple[int, int] = (0, 1)) -> Mater
 
 
 def _contradict(tags: Sequence[str]) -> tuple[str, ...]:
-    return tuple(tags)
+    """The same mentions at mirrored places: the last word's type goes to the first word, and so on.
+
+    Other names for the types would not do: a new head undoes them. Mirrored, as many mentions of the same types and
+    lengths stand at words that have nothing to do with them.
+    """
+    kinds = [tag[2:] for tag in reversed(tags)]
+    before = ["", *kinds]
+    return tuple("O" if not kind else f"{'I' if kind == last else 'B'}-{kind}" for kind, last in zip(kinds, before))
 
 
 def _fill(carrier: Carrier, stuff: Material, key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -157,8 +164,7 @@ def _draw(slot: str, stuff: Material, used: set[str], key: str) -> str:
         given, family = stuff.names[_number(key, "group") % len(stuff.names)]
         first = given[_number(key, "given") % len(given)]
         last = family[_number(key, "family") % len(family)]
-        # Three in five are full names; the rest a given or a family name alone.
-        return (f"{first} {last}", f"{first} {last}", f"{first} {last}", first, last)[_number(key, "form") % 5]
+        return (f"{first} {last}", first, last, first, last)[_number(key, "form") % 5]
     left = [text for text in stuff.fillers[slot] if text not in used]
     return left[_number(key) % len(left)]
 

@@ -18,7 +18,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch on the device: ``tokens``, ``mask`` [B, L], ``targets`` [B, L] or [B], ``types`` [B, L] or None."""
+    """One micro-batch: ``tokens``, ``mask`` [B, L], ``targets`` [B, L] or [B], ``types`` [B, L] or None."""
 
     tokens: torch.Tensor
     mask: torch.Tensor

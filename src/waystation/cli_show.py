@@ -1,0 +1,208 @@
+"""Commands that only look things up: tasks, languages, backbones, surroundings, data files, stored artifacts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from waystation.errors import InputError
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Folder of artifacts (else $WAYSTATION_STORE, ./.waystation).")
+]
+DataOption = Annotated[str | None, typer.Option("--data", help="Folder of datasets (else $WAYSTATION_DATA).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+store_app = typer.Typer(help="Look at the artifacts on disk.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Look at the files of a task.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    for command in (tasks, languages, backbone, doctor, schema):
+        app.command()(command)
+    app.add_typer(store_app, name="store")
+    app.add_typer(data_app, name="data")
+
+
+def show_json(value: Any) -> None:
+    """Print JSON for scripts."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def tasks(
+    as_json: JsonOption = False,
+    domain: Annotated[str | None, typer.Option(help="Only this domain.")] = None,
+    language: Annotated[str | None, typer.Option(help="Only tasks that test this language.")] = None,
+) -> None:
+    """List the known tasks."""
+    from waystation import languages as table
+    from waystation.tasks.known import catalog
+
+    code = table.resolve(language).code if language else None
+    chosen = [
+        task
+        for task in catalog().values()
+        if (domain is None or task.domain == domain) and (code is None or code in task.languages("test"))
+    ]
+    if as_json:
+        show_json([task.model_dump(mode="json") for task in chosen])
+        return
+    for task in chosen:
+        sample = " [sample]" if any(files.sample for files in task.splits.values()) else ""
+        train, test = task.languages("train"), task.languages("test")
+        typer.echo(
+            f"{task.id:<18} {task.format:<15} {task.domain:<9} train {','.join(train) or '-':<4} "
+            f"test {len(test):>2} languages  verified: {task.verified}{sample}  {task.title}"
+        )
+
+
+def languages(
+    codes: Annotated[
+        list[str] | None, typer.Argument(metavar="[CODE]...", help="Codes, names or groups; all by default.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List languages: codes, script, family, resource class."""
+    from dataclasses import asdict
+
+    from waystation import languages as table
+
+    chosen = [table.resolve(code) for code in table.expand(codes)] if codes else list(table.table().values())
+    if as_json:
+        show_json([asdict(item) for item in chosen])
+        return
+    for item in chosen:
+        joshi = "-" if item.joshi is None else item.joshi
+        typer.echo(
+            f"{item.code:<4} {item.iso3:<4} {item.script:<5} Joshi {joshi}  {'XLM-R' if item.xlmr else '     '}  {item.name} ({item.family})"
+        )
+
+
+def backbone(
+    name: Annotated[str, typer.Argument(help="bundled, a hub id, or a folder.")] = "bundled",
+    layers: Annotated[int | None, typer.Option(help="Keep only the lowest layers.")] = None,
+    search: Annotated[
+        str | None, typer.Option(metavar="LANG,...", help="Measure sentence search on Tatoeba pairs (needs --data).")
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs per language for --search.")] = 300,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Unpack or fetch a backbone and show what it is; with --search, its accuracy in finding translations."""
+    from waystation import backbones, places
+
+    chosen = backbones.Backbone(id=name, layers=layers)
+    wrong = backbones.problem(chosen)
+    if wrong:
+        raise InputError(wrong)
+    from waystation.evaluation.search import tatoeba
+    from waystation.models.backbone import checkpoint_folder
+
+    facts: dict[str, Any] = {
+        "id": name,
+        "folder": str(checkpoint_folder(chosen, places.cache_folder())),
+        "fingerprint": backbones.fingerprint(chosen),
+        "seen": chosen.has_seen(),
+    }
+    if search is not None:
+        facts["accuracy"] = tatoeba(chosen, Path(facts["folder"]), places.data_folder(data), search.split(","), pairs)
+    if as_json:
+        show_json(facts)
+        return
+    for key, value in facts.items():
+        typer.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+
+
+def doctor(store: StoreOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Say what of the surroundings works and what to do about the rest."""
+    from waystation import doctor as checks
+
+    findings = checks.report(data, store)
+    typer.echo(checks.as_json(findings) if as_json else checks.as_text(findings))
+    if not checks.healthy(findings):
+        raise typer.Exit(1)
+
+
+def schema() -> None:
+    """Print the JSON schema of a study file."""
+    from waystation.study import Study
+
+    show_json(Study.model_json_schema())
+
+
+@data_app.command("check")
+def data_check(
+    task: Annotated[str, typer.Argument(metavar="TASK")], data: DataOption = None, as_json: JsonOption = False
+) -> None:
+    """Read every file of a task and count what is in it."""
+    from waystation import places
+    from waystation.tasks import known, sources
+
+    rows = sources.check(known.find(task), places.data_folder(data))
+    if as_json:
+        show_json(rows)
+        return
+    for row in rows:
+        labels = ", ".join(f"{label} {count}" for label, count in row["labels"].items())
+        notes = "".join(
+            f" [{note}]"
+            for note in (["sample"] if row["sample"] else [])
+            + ([f"{row['stray']} stray tags mended"] if row["stray"] else [])
+        )
+        typer.echo(
+            f"{row['split']:<10} {row['language']:<4} {row['examples']:>6} examples {row['words']:>8} words  {labels}{notes}"
+        )
+
+
+@store_app.command("ls")
+def store_ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the artifacts of a store."""
+    from waystation import places
+    from waystation.store import Store
+
+    opened = Store(places.store_folder(store))
+    manifests = [opened.manifest(key) for key in opened.keys()]
+    rows = [
+        {
+            "id": item["id"],
+            "kind": item["kind"],
+            "task": _task_name(item["step"]),
+            "seed": item["step"].get("seed"),
+            "created": item["created"],
+            "bytes": sum(file["bytes"] for file in item["files"].values()),
+        }
+        for item in manifests
+    ]
+    if as_json:
+        show_json(rows)
+        return
+    for row in rows:
+        seed = "" if row["seed"] is None else f"s{row['seed']}"
+        typer.echo(
+            f"{row['id'][:12]}  {row['kind']:<9} {row['task']:<22} {seed:<4} {row['bytes'] / 1e6:>8.1f} MB  {row['created']}"
+        )
+    typer.echo(f"{len(rows)} artifacts, {sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {opened.root}")
+
+
+def _task_name(step: dict[str, Any]) -> str:
+    task = step["task"]
+    return f"{task['id']} {step['split']} {step['language']}" if isinstance(task, dict) else str(task)
+
+
+@store_app.command("verify")
+def store_verify(store: StoreOption = None) -> None:
+    """Check every artifact against its identity and checksums."""
+    from waystation import places
+    from waystation.store import Store
+
+    opened = Store(places.store_folder(store))
+    problems = opened.verify()
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo(f"{len(opened.keys())} artifacts checked, {len(problems)} problems")
+    if problems:
+        raise typer.Exit(1)
