@@ -78,7 +78,8 @@ def languages(
     for item in chosen:
         joshi = "-" if item.joshi is None else item.joshi
         typer.echo(
-            f"{item.code:<4} {item.iso3:<4} {item.script:<5} Joshi {joshi}  {'XLM-R' if item.xlmr else '     '}  {item.name} ({item.family})"
+            f"{item.code:<4} {item.iso3:<4} {item.script:<5} Joshi {joshi}  {'XLM-R' if item.xlmr else '     '}  "
+            f"{item.name} ({item.family})"
         )
 
 
@@ -154,7 +155,8 @@ def data_check(
             + ([f"{row['stray']} stray tags mended"] if row["stray"] else [])
         )
         typer.echo(
-            f"{row['split']:<10} {row['language']:<4} {row['examples']:>6} examples {row['words']:>8} words  {labels}{notes}"
+            f"{row['split']:<10} {row['language']:<4} {row['examples']:>6} examples "
+            f"{row['words']:>8} words  {labels}{notes}"
         )
 
 
@@ -165,7 +167,7 @@ def store_ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     from waystation.store import Store
 
     opened = Store(places.store_folder(store))
-    manifests = [opened.manifest(key) for key in opened.keys()]
+    manifests = [opened.manifest(key) for key in opened.identities()]
     rows = [
         {
             "id": item["id"],
@@ -183,7 +185,8 @@ def store_ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     for row in rows:
         seed = "" if row["seed"] is None else f"s{row['seed']}"
         typer.echo(
-            f"{row['id'][:12]}  {row['kind']:<9} {row['task']:<22} {seed:<4} {row['bytes'] / 1e6:>8.1f} MB  {row['created']}"
+            f"{row['id'][:12]}  {row['kind']:<9} {row['task']:<22} {seed:<4} "
+            f"{row['bytes'] / 1e6:>8.1f} MB  {row['created']}"
         )
     typer.echo(f"{len(rows)} artifacts, {sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {opened.root}")
 
@@ -203,6 +206,6 @@ def store_verify(store: StoreOption = None) -> None:
     problems = opened.verify()
     for problem in problems:
         typer.echo(problem, err=True)
-    typer.echo(f"{len(opened.keys())} artifacts checked, {len(problems)} problems")
+    typer.echo(f"{len(opened.identities())} artifacts checked, {len(problems)} problems")
     if problems:
         raise typer.Exit(1)

@@ -203,7 +203,7 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
             found[node.id] = Cost(0.0, 0.0, 0.0, None)
         elif isinstance(step, TrainStep):
             size = lengths(step.encoding)
-            tokens = step.recipe.updates * step.recipe.batch * size.mean
+            tokens = _training_tokens(step, size)
             flops = shape.flops(tokens, size.mean, training=True)
             rows = min(250_000.0, 30 * size.tokens**0.5)
             stored = 4.0 * (shape.block_parameters + shape.hidden * (rows + 600))
@@ -214,6 +214,13 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
             flops = sum(shape.flops(size.tokens, size.mean, training=False) for size in sizes)
             found[node.id] = Cost(tokens, flops, 12.0 * sum(size.words for size in sizes), flops / rate + 1.0)
     return found
+
+
+def _training_tokens(step: TrainStep, size: _Size) -> float:
+    if step.subset is None:
+        return step.recipe.updates * step.recipe.batch * size.mean
+    pool = size.words if step.subset.by == "words" else size.examples
+    return step.subset.passes * min(1.0, step.subset.amount / max(1, pool)) * size.tokens
 
 
 @dataclass(frozen=True)
@@ -275,7 +282,7 @@ def _guess(example: Any) -> tuple[int, float]:
 def measured_rate(store: Any) -> float | None:
     """Median FLOPs per second of the trainings in a store, or None."""
     rates = []
-    for key in store.keys() if store is not None else []:
+    for key in store.identities() if store is not None else []:
         manifest = store.manifest(key)
         if manifest["kind"] == "train" and manifest.get("seconds") and manifest.get("flops"):
             rates.append(manifest["flops"] / manifest["seconds"])

@@ -72,7 +72,7 @@ class Store:
             raise InputError(f"{path}: not valid JSON; remove the folder and run the study again") from None
         return content
 
-    def keys(self) -> list[str]:
+    def identities(self) -> list[str]:
         """Identities of all complete artifacts."""
         return sorted(path.parent.name for path in (self.root / "artifacts").glob(f"*/{MANIFEST}"))
 

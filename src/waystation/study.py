@@ -249,7 +249,8 @@ class Study(Record):
             asked = use.languages or self.languages
             if not found and not _language_problems(asked) and not self.languages_of(use):
                 found.append(
-                    f"target '{task.id}' has none of the languages asked for; it has: {', '.join(task.languages('test')) or 'none'}"
+                    f"target '{task.id}' has none of the languages asked for; "
+                    f"it has: {', '.join(task.languages('test')) or 'none'}"
                 )
         return found
 
@@ -264,7 +265,8 @@ class Study(Record):
             new = train.labels.get(label, label)
             if new is not None and new not in labels:
                 found.append(
-                    f"label '{label}' of '{trained.id}' has no counterpart among {', '.join(labels)}; map it under `train: labels:`"
+                    f"label '{label}' of '{trained.id}' has no counterpart among {', '.join(labels)}; "
+                    "map it under `train: labels:`"
                 )
         if trained.format != self.find(use.task).format:
             found.append(f"task '{trained.id}' is {trained.format}, the target is {self.find(use.task).format}")

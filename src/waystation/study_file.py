@@ -24,6 +24,7 @@ class Where:
         self.path, self.lines, self.root = path, lines, root
 
     def __call__(self, *place: str | int) -> str:
+        """file:line of a place."""
         if place[:1] == ("recipe",) and place not in self.lines:
             place = tuple(part for part in place if part not in PHASES)  # a field that was written for both phases
         for length in range(len(place), -1, -1):
@@ -101,7 +102,7 @@ def near_study(value: Any, path: Path) -> Any:
 
 
 def own_task(name: str, table: Any, study: Path) -> Any:
-    """A table of the study file as a task record: id from its key, files of one language per split, path from the file."""
+    """A table of the study file as a task record: id from its key, files per split and language, path from the file."""
     if not isinstance(table, dict):
         return table
     task = {"id": name, "title": name, **table}

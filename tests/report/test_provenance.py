@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Build
+from finished import Build
 
 from waystation.report import provenance
 from waystation.steps.records import TrainStep
@@ -16,26 +16,31 @@ def test_everything_is_plain_json(build: Build) -> None:
 
 
 def test_data_carries_what_its_owner_asks_for(build: Build) -> None:
-    made = build()
-    found = {(item["task"], item["split"]): item for item in provenance.collect(*made.parts)["datasets"]}
-    trained = {(name, "train") for name in ("alpha", "beta", "gamma", "topics")}
-    assert set(found) == {*trained, ("topics", "test")}
-    test = found["topics", "test"]
-    assert list(test["languages"]) == ["en", "de", "sw", "eu"]
-    assert test["roles"] == ["target"] and found["alpha", "train"]["roles"] == ["intermediate"]
-    assert test["licence"] == "CC BY 4.0" and test["citation"] == "Somebody 2020, On topics"
-    assert test["verified"] == "never" and test["independent"] and not test["sample"]
+    made = build(
+        tasks={"alpha": {"train": None, "splits": {"train": {"files": {"en": ["train.en.tsv"]}, "sample": True}}}}
+    )
+    found = {item["task"]: item for item in provenance.collect(*made.parts)["datasets"]}
+    assert list(found) == ["topics", "alpha", "beta", "gamma"]
+    target = found["topics"]
+    assert list(target["splits"]) == ["train", "test"]
+    assert list(target["splits"]["test"]["languages"]) == ["en", "de", "sw", "eu"]
+    assert target["splits"]["test"]["roles"] == target["splits"]["train"]["roles"] == ["target"]
+    assert found["alpha"]["splits"]["train"]["roles"] == ["intermediate"]
+    assert found["alpha"]["splits"]["train"]["sample"] and not found["beta"]["splits"]["train"]["sample"]
+    assert target["licence"] == "CC BY 4.0" and target["citation"] == "Somebody 2020, On topics"
+    assert target["verified"] == "never" and target["independent"]
     full = {node.step.content for node in made.made.nodes.values() if node.step.kind == "encode"}
     for item in found.values():
-        for part in item["languages"].values():
-            assert part["examples"] == 40 and part["words"] == 360
-            assert any(content.startswith(part["content"]) for content in full)
+        for split in item["splits"].values():
+            for part in split["languages"].values():
+                assert part["examples"] == 40 and part["words"] == 360
+                assert any(content.startswith(part["content"]) for content in full)
 
 
 def test_a_task_used_twice_has_both_roles(build: Build) -> None:
     made = build(groups={"general": ["alpha"], "medical": ["topics"]})
-    found = {(item["task"], item["split"]): item for item in provenance.collect(*made.parts)["datasets"]}
-    assert found["topics", "train"]["roles"] == ["intermediate", "target"]
+    found = {item["task"]: item for item in provenance.collect(*made.parts)["datasets"]}
+    assert found["topics"]["splits"]["train"]["roles"] == ["intermediate", "target"]
 
 
 def test_chains_lead_to_their_artifacts(build: Build) -> None:
@@ -73,7 +78,7 @@ def test_what_is_not_trained_stays_open(build: Build, tmp_path: Path) -> None:
     found = provenance.collect(made.study, made.found, Store(tmp_path / "nothing"), made.made)
     assert found["created"] is None
     assert [row["words"] for row in found["matching"]["rows"]] == [None, None, None]
-    assert found["datasets"][0]["languages"]["en"]["examples"] is None
+    assert found["datasets"][0]["splits"]["train"]["languages"]["en"]["examples"] is None
 
 
 def test_the_backbone_is_named_with_what_it_has_seen(build: Build) -> None:

@@ -18,7 +18,6 @@ from waystation.scoring import metrics
 from waystation.store import Store
 from waystation.study import BASELINE, Study
 
-
 COUNTED = ("entity_f1", "token_accuracy", "accuracy")
 """Metrics that the stored counts give without reading the predictions themselves."""
 

@@ -26,7 +26,7 @@ class Event:
 
 @dataclass
 class Summary:
-    """What a run did: labels of steps done, found in the store, failed (with message), and skipped for a failed parent."""
+    """What a run did: labels of steps done, failed (with message) and skipped; how many were in the store before."""
 
     done: list[str] = field(default_factory=list)
     reused: int = 0

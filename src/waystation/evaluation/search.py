@@ -12,7 +12,9 @@ from waystation.models.backbone import load_tokenizer
 from waystation.scoring.retrieval import retrieval_accuracy
 
 
-def tatoeba(backbone: Backbone, folder: Path, data: Path | None, codes: list[str], pairs: int) -> dict[str, dict[str, float]]:
+def tatoeba(
+    backbone: Backbone, folder: Path, data: Path | None, codes: list[str], pairs: int
+) -> dict[str, dict[str, float]]:
     """Accuracy (points) of nearest-neighbour search over the first ``pairs`` pairs, per language and direction.
 
     Layer, pooling and prefix are those of the backbone's record. Raises InputError where a file is missing.
@@ -29,7 +31,10 @@ def tatoeba(backbone: Backbone, folder: Path, data: Path | None, codes: list[str
         language = languages.resolve(code)
         left, right = (_lines(data, language.iso3, side, pairs) for side in (language.iso3, "eng"))
         if len(left) != len(right):
-            raise InputError(f"tatoeba {language.code}: {len(left)} sentences against {len(right)} English ones; the files must be line-aligned")
+            raise InputError(
+                f"tatoeba {language.code}: {len(left)} sentences against {len(right)} English ones; "
+                "the files must be line-aligned"
+            )
         there, english = (
             embed(lines, model, tokenizer, prefix=record.prefix, layer=record.layer, pooling=record.pooling)
             for lines in (left, right)

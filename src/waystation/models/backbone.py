@@ -56,7 +56,8 @@ def load_tokenizer(folder: Path) -> Any:
             import sentencepiece  # noqa: F401
         except ImportError:
             raise InputError(
-                f"{folder} has only sentencepiece.bpe.model; pip install 'waystation[bundled]' or save a tokenizer.json there"
+                f"{folder} has only sentencepiece.bpe.model; "
+                "pip install 'waystation[bundled]' or save a tokenizer.json there"
             ) from None
     from transformers import AutoTokenizer
 
@@ -110,7 +111,7 @@ class Checkpoint:
             return list(self._legacy(file))
         try:
             with safe_open(file, framework="pt") as opened:
-                return list(opened.keys())
+                return list(opened.identities())
         except (SafetensorError, OSError) as error:
             raise InputError(f"{file} cannot be read ({error}); fetch or save it again") from None
 
@@ -187,7 +188,7 @@ class Checkpoint:
 
 
 class Encoder(nn.Module):
-    """A transformers encoder over the active vocabulary: token places [B, L] and mask [B, L] → hidden states [B, L, H]."""
+    """An encoder over the active vocabulary: token places [B, L] and mask [B, L] → hidden states [B, L, H]."""
 
     def __init__(self, model: nn.Module, position_offset: int) -> None:
         super().__init__()

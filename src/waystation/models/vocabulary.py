@@ -23,7 +23,8 @@ def active_rows(tokens: npt.NDArray[np.int32], vocabulary: int, pad: int) -> Row
     """
     if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= vocabulary):
         raise ValueError(
-            f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary} rows: tokenizer and weights do not match"
+            f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary} rows: "
+            "tokenizer and weights do not match"
         )
     used = np.zeros(vocabulary, dtype=bool)
     used[tokens] = True

@@ -6,6 +6,7 @@ It shows what ``gains`` found and where it comes from. The same store and study 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,6 @@ def render(study: Study, found: Gains, store: Store, made: Plan, extra: Mapping[
         .render(
             study=study,
             found=found,
-            every=every,
             shown=shown,
             main=main,
             arms=tables.arms(study),
@@ -58,6 +58,7 @@ def render(study: Study, found: Gains, store: Store, made: Plan, extra: Mapping[
             marks=tables.letters(mark for table in shown for arm in table.arms for mark in _all_marks(table, arm)),
             key=given.get("key"),
             made=made,
+            tested=max(len(study.languages_of(use)) for use in study.target),
             source=provenance.collect(study, found, store, made, given.get("commands") or ()),
             open_rows=OPEN_ROWS,
         )
@@ -93,6 +94,11 @@ def _all_marks(table: tables.TargetTable, arm: tables.Arm) -> list[str]:
     return [*table.marks(arm), *single]
 
 
+def _short_revision(text: str) -> str:
+    """A pinned revision with its commit cut to what is enough to find it."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", text)
+
+
 @functools.cache
 def _environment() -> Environment:
     made = Environment(
@@ -110,6 +116,7 @@ def _environment() -> Environment:
         "ratio": lambda value: f"× {value:.2f}",
         "moment": lambda text: text.replace("T", " ").replace("+00:00", " UTC"),
         "named": tables.named,
+        "revision": _short_revision,
         "language": tables.language_name,
     }
     made.filters.update(filters)

@@ -157,13 +157,17 @@ def _flat(stamp: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _datasets(study: Study, store: Store, made: Plan) -> list[dict[str, Any]]:
-    """One entry for each task and split, with the content fingerprint and the size of every language."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    """One entry for each task, with the content fingerprint and the size of every split and language."""
+    found: dict[str, dict[str, Any]] = {}
     for node in made.nodes.values():
         step = node.step
         if not isinstance(step, EncodeStep):
             continue
-        entry = found.setdefault((step.task.id, step.split), _dataset(step.task, step.split, _roles(study, step)))
+        splits = found.setdefault(step.task.id, _dataset(step.task))["splits"]
+        entry = splits.setdefault(
+            step.split,
+            {"roles": _roles(study, step), "sample": step.task.splits[step.split].sample, "languages": {}},
+        )
         if step.language in entry["languages"]:
             continue  # the same data under other labels or another length
         stats = store.manifest(node.id).get("stats", {}) if store.has(node.id) else {}
@@ -176,23 +180,20 @@ def _datasets(study: Study, store: Store, made: Plan) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _dataset(task: Task, split: Any, roles: list[str]) -> dict[str, Any]:
+def _dataset(task: Task) -> dict[str, Any]:
     return {
         "task": task.id,
         "title": task.title,
-        "split": split,
-        "roles": roles,
         "format": task.format,
         "domain": task.domain,
-        "languages": {},
         "licence": task.licence,
         "citation": task.citation,
         "url": task.url,
         "revision": task.revision,
-        "sample": task.splits[split].sample,
         "verified": task.verified,
         "independent": task.cluster is None,
         "notes": task.notes,
+        "splits": {},
     }
 
 

@@ -145,7 +145,7 @@ def _label(arm: Arm, table: TargetTable, known: Mapping[str, str]) -> str:
 
 
 def _style(text: str) -> str:
-    return "blue" if text.startswith("+") else "dark_orange" if text.startswith("-") and len(text) > 1 else ""
+    return "dodger_blue2" if text.startswith("+") else "dark_orange3" if text.startswith("-") and len(text) > 1 else ""
 
 
 def _row(label: str, first: int, cells: list[tuple[str, str]], wide: list[int], style: str = "") -> Text:
@@ -255,11 +255,14 @@ class Progress:
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            text = TextColumn("{task.fields[count]} {task.description}", markup=False)
-            left = TextColumn("{task.fields[left]}", markup=False, style="dim")
-            share = TextColumn("{task.percentage:>3.0f} %")
-            self._bar = Bar(BarColumn(24), share, text, left, console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=self._total, count=f"[0/{self._steps}]", left="")
+            columns = (
+                BarColumn(24, complete_style="dodger_blue2"),
+                TextColumn("{task.percentage:>3.0f} % {task.fields[count]}"),
+                TextColumn("{task.fields[left]}", markup=False, style="dim"),
+                TextColumn("{task.description}", markup=False),
+            )
+            self._bar = Bar(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("", total=self._total, count=f"0/{self._steps}", left="")
             self._bar.start()
         return self
 
@@ -296,11 +299,10 @@ class Progress:
         number = min(self._steps, self._steps - len(self._left) + (event.node.id in self._left))
         head = f"[{number}/{self._steps}] {event.node.label}"
         if self._bar is not None:
-            now = f"{event.node.label} {event.text}" if event.kind in ("start", "progress") else event.node.label
-            self._bar.update(
-                self._task, completed=self._reached(), description=now, count=f"[{number}/{self._steps}]",
-                left=self._remaining(),
-            )  # fmt: skip
+            share = f" {100 * self._share:.0f} %" if event.kind == "progress" else ""
+            now = "" if event.kind in ("done", "failed", "skipped") else f"{event.node.label}{share} {event.text}"
+            count, left = f"{number}/{self._steps}", self._remaining()
+            self._bar.update(self._task, completed=self._reached(), description=now, count=count, left=left)
             if event.kind in ("failed", "skipped"):
                 self._say(f"{head} {event.kind}: {event.text}")
             return

@@ -53,10 +53,15 @@ class Recipe(Record):
 
 
 class Subset(Record):
-    """A random subset of the training rows, drawn anew for each seed: whole examples until ``amount`` is reached."""
+    """Matched training data: a random subset, drawn anew per seed, of whole examples until ``amount`` is reached.
+
+    The phase makes exactly ``passes`` passes over it in its ``updates``, so that arms are equal in both: the recipe's
+    ``batch`` gives way.
+    """
 
     by: Annotated[Literal["words", "examples"], IDENTITY]
     amount: Annotated[int, IDENTITY] = Field(ge=1)
+    passes: Annotated[int, IDENTITY] = Field(default=1, ge=1)
 
 
 class EncodeStep(Record):

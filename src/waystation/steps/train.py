@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from waystation import backbones, formats
-from waystation.errors import WaystationError
+from waystation.errors import InputError, WaystationError
 from waystation.evaluation.predict import predict
 from waystation.formats import encoding
 from waystation.models.backbone import TaskModel
@@ -27,12 +29,15 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
     examples = draw_subset(encoded, step.subset, step.seed)
     used = len(examples)
     words = int(encoded.words[examples].sum())
+    if step.subset is not None and used * step.subset.passes < recipe.updates:
+        raise InputError(
+            f"match leaves {used} examples for {recipe.updates} updates; "
+            "raise match.amount or match.passes, or lower updates"
+        )
     checkpoint = context.checkpoint
     windows = windows_of(encoded, examples)
     touched = [encoded.tokens[a:b] for a, b in zip(encoded.offsets[windows], encoded.offsets[windows + 1], strict=True)]
     try:
-        import numpy as np
-
         rows = active_rows(np.concatenate(touched), checkpoint.vocabulary, checkpoint.pad)
     except ValueError as error:
         raise WaystationError(str(error)) from None
@@ -85,6 +90,7 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
             order_seed=derive(step.seed, "order", step.phase),
             dropout_seed=derive(step.seed, "dropout", step.phase),
             workspace=context.store.workspace(step_id(step)),
+            passes=None if step.subset is None else step.subset.passes,
             validate=validate,
             on_update=lambda update, loss: context.on_progress(update / recipe.updates, f"loss {loss:.3f}"),
             should_stop=context.should_stop,
@@ -106,7 +112,7 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         },
     )
     shape = backbones.shape(context.backbone)
-    mean = log.tokens / max(1, recipe.updates * recipe.batch)
+    mean = sum(map(len, touched)) / max(1, len(windows))
     return {
         "seconds": round(log.seconds, 3),
         "tokens": log.tokens,

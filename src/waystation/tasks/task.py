@@ -56,9 +56,11 @@ class Files(Record):
 
     def paths(self) -> dict[str, tuple[str, ...]]:
         """Language → relative file names, in the order of declaration."""
-        found = {} if self.pattern is None else {
-            code: (self.pattern.replace("{lang}", name),) for code, name in self.languages.items()
-        }
+        found = (
+            {}
+            if self.pattern is None
+            else {code: (self.pattern.replace("{lang}", name),) for code, name in self.languages.items()}
+        )
         return found | self.files
 
 

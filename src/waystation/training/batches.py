@@ -55,19 +55,34 @@ def carve(encoded: Encoded, examples: Indices, fraction: float, seed: int) -> tu
 
 
 class Sampler:
-    """Which examples each update sees: every epoch a fresh permutation, cut into batches, the last one kept short.
+    """Which examples each update sees: every epoch a fresh permutation, cut into batches.
 
+    By default batches hold ``batch`` examples and the last of an epoch is kept short, as the reference does. With
+    ``spread`` = (updates, passes) the batches are cut so that ``updates`` of them are exactly ``passes`` passes over
+    the examples: arms with equal words then see equal words per update, however long their sentences are.
     A pure function of (seed, update), so that a training step resumes anywhere without state.
     """
 
-    def __init__(self, examples: Indices, batch: int, seed: int) -> None:
-        self.examples, self.batch, self.seed = examples, batch, seed
-        self.per_epoch = -(-len(examples) // batch)
+    def __init__(self, examples: Indices, batch: int, seed: int, spread: tuple[int, int] | None = None) -> None:
+        self.examples, self.batch, self.seed, self.spread = examples, batch, seed, spread
 
     def __call__(self, update: int) -> Indices:
-        epoch, place = divmod(update, self.per_epoch)
+        """The examples of one update."""
+        size = len(self.examples)
+        if self.spread is not None:
+            updates, passes = self.spread
+            begin, end = (place * size * passes // updates for place in (update, update + 1))
+        else:
+            epoch, place = divmod(update, -(-size // self.batch))
+            begin = epoch * size + place * self.batch
+            end = min(begin + self.batch, (epoch + 1) * size)
+        epochs = range(begin // size, -(-end // size))
+        stream = np.concatenate([self._epoch(epoch) for epoch in epochs])
+        return stream[begin - epochs.start * size : end - epochs.start * size]
+
+    def _epoch(self, epoch: int) -> Indices:
         order = np.random.default_rng(derive(self.seed, "order", epoch)).permutation(len(self.examples))
-        return self.examples[order[place * self.batch : (place + 1) * self.batch]]
+        return self.examples[order]
 
 
 def windows_of(encoded: Encoded, examples: Indices) -> Indices:

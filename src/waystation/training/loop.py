@@ -41,7 +41,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Job:
-    """All that a training phase needs besides the model."""
+    """All that a training phase needs besides the model; ``passes`` spreads that many passes over all updates."""
 
     encoded: Encoded
     examples: Indices
@@ -52,6 +52,7 @@ class Job:
     order_seed: int
     dropout_seed: int
     workspace: Path
+    passes: int | None = None
     validate: Validate | None = None
     on_update: Callable[[int, float], None] = lambda update, loss: None
     should_stop: Callable[[], bool] = lambda: False
@@ -89,7 +90,8 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     optimizer = torch.optim.AdamW(
         parameter_groups(model, recipe), betas=(0.9, recipe.beta2), eps=recipe.epsilon, fused=True
     )
-    sampler = Sampler(job.examples, recipe.batch, job.order_seed)
+    spread = None if job.passes is None else (recipe.updates, job.passes)
+    sampler = Sampler(job.examples, recipe.batch, job.order_seed, spread)
     log, best = Log(), _Best()
     torch.manual_seed(job.dropout_seed + accelerator.process_index)
     done = _restore(model, optimizer, best, log, checkpoint.load(job.workspace))
