@@ -106,7 +106,7 @@ def _task(folder: Path, name: str, languages: Sequence[str], tasks: dict[str, An
     rows = "".join(f"{name} text {at}\t{LABELS[at % 3]}\n" for at in range(6))
     for part in ("train.en", *(f"test.{code}" for code in languages)):
         (folder / name / f"{part}.tsv").write_text("text\tlabel\n" + rows, encoding="utf-8")
-    return {
+    table = {
         "title": f"The {name} set",
         "format": "classification",
         "labels": list(LABELS),
@@ -119,6 +119,7 @@ def _task(folder: Path, name: str, languages: Sequence[str], tasks: dict[str, An
         "url": f"https://example.org/{name}",
         **((tasks or {}).get(name, {})),
     }
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def _predictions(step: EvaluateStep, chain: Any, place: Path, examples: int) -> dict[str, Any]:

@@ -162,6 +162,12 @@ def test_matching_and_key(build: Build) -> None:
     assert "Nothing was matched" in page.render(*build(match=None).parts)
 
 
+def test_revisions_are_short_enough_to_read(build: Build) -> None:
+    commit = "8196181eacd5d65828d324dcc63970c503aff5e9"
+    text = page.render(*build(tasks={"topics": {"revision": f"some/where@{commit}"}}).parts)
+    assert "some/where@8196181eacd5<" in text and commit not in text
+
+
 def test_marks_are_explained(build: Build) -> None:
     task = {"same_source": ["gamma"]}
     made = build(tasks={"topics": task}, backbone={"id": "bundled", "seen": [{"task": "alpha", "how": "labels"}]})

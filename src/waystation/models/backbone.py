@@ -111,7 +111,7 @@ class Checkpoint:
             return list(self._legacy(file))
         try:
             with safe_open(file, framework="pt") as opened:
-                return list(opened.identities())
+                return list(opened.keys())
         except (SafetensorError, OSError) as error:
             raise InputError(f"{file} cannot be read ({error}); fetch or save it again") from None
 

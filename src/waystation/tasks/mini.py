@@ -26,14 +26,14 @@ VERSION = 1
 """Raise it when this file changes what ``read`` yields; changed data files are seen by themselves."""
 
 LANGUAGES = ("en", "de", "es", "fr", "ru", "sw")
-TYPES = ("PERSON", "PLACE", "MEDICAL")
+TYPES = ("PERSON", "PLACE", "ILLNESS", "REMEDY")
 SLOTS: Mapping[str, str | None] = MappingProxyType(
     {
         "PERSON": "PERSON",
         "CITY": "PLACE",
         "LAND": "PLACE",
-        "ILLNESS": "MEDICAL",
-        "REMEDY": "MEDICAL",
+        "ILLNESS": "ILLNESS",
+        "REMEDY": "REMEDY",
         "THING": None,
         "TITLE": None,
         "NUMBER": None,
@@ -164,7 +164,8 @@ def _draw(slot: str, stuff: Material, used: set[str], key: str) -> str:
         given, family = stuff.names[_number(key, "group") % len(stuff.names)]
         first = given[_number(key, "given") % len(given)]
         last = family[_number(key, "family") % len(family)]
-        return (f"{first} {last}", first, last, first, last)[_number(key, "form") % 5]
+        # One in seven is a full name; the rest a given or a family name alone.
+        return (f"{first} {last}", first, first, first, last, last, last)[_number(key, "form") % 7]
     left = [text for text in stuff.fillers[slot] if text not in used]
     return left[_number(key) % len(left)]
 

@@ -1,0 +1,132 @@
+"""What training tests share: random small examples, models and jobs on a tiny checkpoint, and a whole tiny study."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from tiny import TEXTS, Kind, tiny_tokenizer
+
+from waystation import formats
+from waystation.formats.encoding import Encoded
+from waystation.models.backbone import Checkpoint, TaskModel
+from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
+from waystation.steps.records import Recipe
+from waystation.tasks.task import ClassificationExample, TaggingExample
+from waystation.training.loop import Job
+
+WORDS = sorted({word for text in TEXTS for word in text.split()})
+PERSONS = {"Anna", "Smith", "Patient", "patient", "paciente", "Пациент", "Mgonjwa", "मरीज"}
+PLACES = {"Geneva", "York", "London", "Genf", "Ginebra", "Женеве", "Genevan", "जिनेवा"}
+LABELS = {"tagging": ("PER", "LOC"), "classification": ("good", "bad", "so-so")}
+
+
+def sentences(number: int, seed: int = 0, longest: int = 12) -> list[list[str]]:
+    drawn = random.Random(seed)
+    return [drawn.choices(WORDS, k=drawn.randint(2, longest)) for _ in range(number)]
+
+
+def tag(word: str) -> str:
+    return "B-PER" if word in PERSONS else "B-LOC" if word in PLACES else "O"
+
+
+def examples(format: str, number: int, seed: int = 0, longest: int = 12, clusters: int = 0) -> list[Any]:
+    made: list[Any] = []
+    for n, words in enumerate(sentences(number, seed, longest)):
+        cluster = f"c{n % clusters}" if clusters else None
+        if format == "tagging":
+            made.append(TaggingExample(f"e{n}", tuple(words), tuple(map(tag, words)), cluster))
+        else:
+            label = LABELS[format][len(words) % 3]
+            made.append(ClassificationExample(f"e{n}", " ".join(words), label, cluster=cluster))
+    return made
+
+
+def outputs(format: str) -> list[str]:
+    return formats.get(format).outputs(LABELS[format], "iob2")
+
+
+def encode(format: str, number: int = 30, kind: Kind = "xlm-roberta", max_length: int = 24, **more: Any) -> Encoded:
+    """Random examples, encoded; sentences longer than ``max_length`` become several windows."""
+    found = examples(format, number, **more)
+    return formats.get(format).encode(found, tiny_tokenizer(kind), outputs(format), max_length, 6)
+
+
+def model_and_job(
+    folder: Path, encoded: Encoded, workspace: Path, *, dense: bool = False, job: dict[str, Any] | None = None, **recipe
+) -> tuple[TaskModel, Job]:
+    """A new model over the active (or all) rows and the job to train it; ``recipe`` changes single fields."""
+    format = "classification" if isinstance(encoded.gold[0], str) else "tagging"
+    form, checkpoint = formats.get(format), Checkpoint(folder)
+    rows = active_rows(encoded.tokens, checkpoint.vocabulary, checkpoint.pad)
+    if dense:
+        rows = np.arange(checkpoint.vocabulary)
+    used = Recipe(**{"updates": 8, "batch": 5, "rate": 1e-3, "tokens_per_micro_batch": 60, "dropout": 0.0, **recipe})
+    none = EmbeddingDelta.none(checkpoint.config.hidden_size)
+    encoder = checkpoint.encoder(rows, none, None, used.dropout, used.attention_dropout)
+    torch.manual_seed(7)
+    model = TaskModel(encoder, form.head(encoder.hidden, len(outputs(format)), used.dropout))
+    settings: dict[str, Any] = {"examples": np.arange(len(encoded)), "order_seed": 1, "dropout_seed": 2, **(job or {})}
+    places = lookup(rows, checkpoint.vocabulary)
+    return model, Job(
+        encoded=encoded,
+        places=places,
+        pad=checkpoint.pad,
+        format=form,
+        recipe=used,
+        workspace=workspace,
+        **settings,
+    )
+
+
+def write_tagged(path: Path, number: int, seed: int, longest: int = 12) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = ("".join(f"{word}\t{tag(word)}\n" for word in words) for words in sentences(number, seed, longest))
+    path.write_text("\n".join(blocks), encoding="utf-8")
+
+
+def write_labelled(path: Path, number: int, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = (f"{' '.join(words)}\t{LABELS['classification'][len(words) % 3]}\n" for words in sentences(number, seed))
+    path.write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
+
+
+def write_study(folder: Path, backbone: Path, **changes: Any) -> Path:
+    """A study with own files: intermediates ``names`` (tagging) and ``mood`` (classification), target ``towns``."""
+    for part, number, seed in [("train.en", 40, 1), ("test.en", 12, 2), ("test.de", 12, 3)]:
+        write_tagged(folder / "towns" / f"{part}.tsv", number, seed, longest=30)
+    write_tagged(folder / "names" / "train.tsv", 40, 4)
+    write_labelled(folder / "mood" / "train.tsv", 20, 5)
+    tagging = {"format": "tagging", "labels": ["PER", "LOC"], "reader": {"kind": "conll", "separator": "\t"}}
+    content: dict[str, Any] = {
+        "study": "small",
+        "backbone": str(backbone),
+        "intermediate": {"entities": ["names"], "other": ["mood"]},
+        "target": "towns",
+        "seeds": 1,
+        "recipe": {"batch": 4, "max_length": 24, "stride": 6, "updates": 4},
+        "tasks": {
+            "towns": {
+                **tagging,
+                "path": "towns",
+                "train": {"en": "train.en.tsv"},
+                "test": {"en": "test.en.tsv", "de": "test.de.tsv"},
+            },
+            "names": {**tagging, "path": "names", "train": {"en": "train.tsv"}},
+            "mood": {
+                "format": "classification",
+                "labels": list(LABELS["classification"]),
+                "reader": {"kind": "table", "text": "text", "label": "label"},
+                "path": "mood",
+                "train": {"en": "train.tsv"},
+            },
+        },
+        **changes,
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
