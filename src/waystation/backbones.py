@@ -29,6 +29,15 @@ NORMALISER_SHA256 = "1e2c7b43d3ee9755ceaa2ac335e253d8703604e0249ee1e81156c92b464
 """SHA-256 of the compiled rules nmt_nfkc in sentencepiece 0.2.3 (0.2.2 gives the same token ids)."""
 
 
+BUNDLED_SIZES = {
+    "num_hidden_layers": 12,
+    "hidden_size": 384,
+    "intermediate_size": 1536,
+    "num_attention_heads": 12,
+}
+"""What the config of the bundled encoder says."""
+
+
 class Seen(Record):
     """One set that a backbone met before: by its labels, by parallel text of its kind, or as raw text."""
 
@@ -93,9 +102,14 @@ def problem(backbone: Backbone) -> str | None:
     if backbone.kind == "local":
         if not (Path(name) / "config.json").is_file():
             return f"backbone folder '{name}' has no config.json; save a transformers checkpoint there"
-        return None
+        try:
+            config = json.loads((Path(name) / "config.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            return f"{name}/config.json cannot be read ({' '.join(str(error).split())[:120]}); save the checkpoint again"
+        depth = config.get("num_hidden_layers") if isinstance(config, dict) else None
+        return _too_deep(backbone, depth) if isinstance(depth, int) else None
     if backbone.kind == "bundled":
-        return None
+        return _too_deep(backbone, BUNDLED_SIZES["num_hidden_layers"])
     if name.startswith((".", "/", "~")):
         return f"backbone folder '{name}' does not exist; give a checkpoint folder, a hub id (owner/name) or 'bundled'"
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
@@ -103,6 +117,12 @@ def problem(backbone: Backbone) -> str | None:
         hint = f" (did you mean '{near}'?)" if near else suggest(name, known())
         return f"backbone '{name}' is neither 'bundled', a folder, nor a hub id of the form owner/name{hint}"
     return None
+
+
+def _too_deep(backbone: Backbone, depth: int) -> str | None:
+    if backbone.layers is None or backbone.layers <= depth:
+        return None
+    return f"layers: {backbone.layers} asked for, backbone '{backbone.id}' has {depth}; ask for {depth} or fewer"
 
 
 def fingerprint(backbone: Backbone) -> dict[str, Any]:
@@ -204,12 +224,7 @@ class Shape(Record):
 def shape(backbone: Backbone) -> Shape | None:
     """Sizes of a backbone from its config, or None where no config is at hand yet (hub id not fetched)."""
     if backbone.kind == "bundled":
-        config: dict[str, int] = {
-            "num_hidden_layers": 12,
-            "hidden_size": 384,
-            "intermediate_size": 1536,
-            "num_attention_heads": 12,
-        }
+        config: dict[str, int] = BUNDLED_SIZES
     else:
         folder = Path(backbone.id)
         if backbone.kind == "hub":
@@ -219,6 +234,8 @@ def shape(backbone: Backbone) -> Shape | None:
                 return None
             folder = found[-1].parent
         config = json.loads((folder / "config.json").read_text("utf-8"))
+        if not isinstance(config, dict) or not all(isinstance(config.get(name), int) for name in BUNDLED_SIZES):
+            return None  # not an encoder of a supported kind: loading it says which are
     return Shape(
         layers=backbone.layers or config["num_hidden_layers"],
         hidden=config["hidden_size"],

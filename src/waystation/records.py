@@ -30,7 +30,7 @@ EXECUTION = Mark("EXECUTION")
 class Record(BaseModel):
     """Base of all records: unknown fields are refused, values never change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def mark_of(record: type[Record], field: str) -> Mark | None:

@@ -70,6 +70,8 @@ class Store:
             raise InputError(f"{self.root}: no artifact {key[:12]}; run the study first") from None
         except ValueError:
             raise InputError(f"{path}: not valid JSON; remove the folder and run the study again") from None
+        if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+            raise InputError(f"{path}: not a manifest; remove the folder and run the study again")
         return content
 
     def identities(self) -> list[str]:
@@ -117,7 +119,7 @@ class Store:
         target = self.folder(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not (target / MANIFEST).exists():
-            shutil.rmtree(target)
+            shutil.rmtree(target, ignore_errors=True)  # another process may be clearing it too
         try:
             os.rename(folder, target)
         except OSError:
@@ -161,6 +163,9 @@ class Store:
                 stale = path.with_name(f".{path.name}.{token}")
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(path, stale)
+                    if not _abandoned(stale):  # the other one has already put its own claim there: give it back
+                        os.rename(stale, path)
+                        return None
                     stale.unlink()
                 continue
             with os.fdopen(descriptor, "wb") as file:
@@ -198,7 +203,7 @@ class Store:
                 file = path / name
                 if not file.is_file():
                     problems.append(f"{file}: missing; remove the folder {path} and run the study again")
-                elif _sha256(file) != entry["sha256"]:
+                elif not isinstance(entry, dict) or _sha256(file) != entry.get("sha256"):
                     problems.append(
                         f"{file}: checksum differs from the manifest; remove the folder {path} and run the study again"
                     )
@@ -233,16 +238,17 @@ def _abandoned(path: Path) -> bool:
     try:
         age = time.time() - path.stat().st_mtime
         owner = json.loads(path.read_bytes())
+        host, pid = str(owner["host"]), int(owner["pid"])
     except FileNotFoundError:
         return True
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         return age > 5.0  # written a moment ago, or by a process that died while writing
     if age > CLAIM_SECONDS:
         return True
-    if owner.get("host") != socket.gethostname():
+    if host != socket.gethostname():
         return False
     try:
-        os.kill(int(owner["pid"]), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:

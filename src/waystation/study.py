@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from waystation import backbones, languages, yamlfile
 from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import EXECUTION, IDENTITY, Record
 from waystation.steps.records import Precision, Recipe, Subset
-from waystation.study_file import Where, merge, near_study, override_field, own_task, sentence
+from waystation.study_file import PHASES, Place, Where, merge, near_study, override_field, own_task, sentence
 from waystation.tasks import known
-from waystation.tasks.task import Task
+from waystation.tasks.task import Files, Split, Task
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 BASELINE = "none"
+Problem = tuple[Place, str]
+"""A place in the study file and one line on what is wrong there."""
 
 
 class TrainOn(Record):
@@ -52,6 +54,25 @@ class Recipes(Record):
     target: Annotated[Recipe, IDENTITY] = Field(default_factory=Recipe)
 
 
+class RecipeKeys(Recipe):
+    """``recipe`` as it is written: fields for both phases, and what is different in one of them."""
+
+    intermediate: Annotated[Recipe | None, IDENTITY] = None
+    target: Annotated[Recipe | None, IDENTITY] = None
+
+
+class OwnTask(Task):
+    """A table under ``tasks`` as it is written: the id is its key, files stand under the split by language."""
+
+    id: Annotated[str, IDENTITY] = ""
+    title: Annotated[str, EXECUTION] = ""
+    metrics: Annotated[tuple[str, ...], EXECUTION] = ()
+    splits: Annotated[dict[Split, Files], IDENTITY] = Field(default_factory=dict)
+    train: Annotated[dict[str, str | list[str]], IDENTITY] = Field(default_factory=dict)
+    validation: Annotated[dict[str, str | list[str]], IDENTITY] = Field(default_factory=dict)
+    test: Annotated[dict[str, str | list[str]], IDENTITY] = Field(default_factory=dict)
+
+
 class Study(Record):
     """Backbone, intermediates in named groups, targets, languages, seeds, one primary contrast, δ."""
 
@@ -74,27 +95,28 @@ class Study(Record):
     profiles: Annotated[dict[str, dict[str, Any]], EXECUTION] = Field(default_factory=dict)
     path: Annotated[str | None, EXECUTION] = None
 
-    @field_validator("backbone", mode="before")
+    # Each validator below says with `json_schema_input_type` what may be written: `waystation schema` shows that.
+    @field_validator("backbone", mode="before", json_schema_input_type=str | Backbone)
     @classmethod
     def _backbone_by_name(cls, value: Any) -> Any:
         return {"id": value} if isinstance(value, str) else value
 
-    @field_validator("intermediate", mode="before")
+    @field_validator("intermediate", mode="before", json_schema_input_type=dict[str, str | list[str | Use]])
     @classmethod
     def _uses_by_name(cls, value: Any) -> Any:
         return {group: _uses(members) for group, members in value.items()} if isinstance(value, dict) else value
 
-    @field_validator("target", mode="before")
+    @field_validator("target", mode="before", json_schema_input_type=str | list[str | Use])
     @classmethod
     def _targets_by_name(cls, value: Any) -> Any:
         return _uses([value] if isinstance(value, str) else value)
 
-    @field_validator("languages", mode="before")
+    @field_validator("languages", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_language(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    @field_validator("seeds", mode="before")
+    @field_validator("seeds", mode="before", json_schema_input_type=int | list[int])
     @classmethod
     def _count_of_seeds(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -110,16 +132,21 @@ class Study(Record):
             raise ValueError("seeds must differ from one another")
         return value
 
-    @model_validator(mode="before")
+    @field_validator("recipe", mode="before", json_schema_input_type=RecipeKeys)
     @classmethod
     def _shared_recipe_fields(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or not isinstance(value.get("recipe"), dict):
+        if not isinstance(value, dict):
             return value
-        recipe = dict(value["recipe"])
-        phases = {name: recipe.pop(name, None) or {} for name in Recipes.model_fields}
+        shared = {key: item for key, item in value.items() if key not in PHASES}
+        phases = {name: value.get(name) or {} for name in PHASES}
         if any(isinstance(phase, Recipe) for phase in phases.values()):
             return value
-        return {**value, "recipe": {name: merge(recipe, phase) for name, phase in phases.items()}}
+        return {name: merge(shared, phase) for name, phase in phases.items()}
+
+    @field_validator("tasks", mode="before", json_schema_input_type=dict[str, OwnTask])
+    @classmethod
+    def _tasks_as_written(cls, value: Any) -> Any:
+        return value  # `load` has completed the tables: that needs the study's folder
 
     @classmethod
     def load(
@@ -134,16 +161,12 @@ class Study(Record):
         where = Where(path, lines, cls)
         if not isinstance(data, dict):
             raise InputError(f"{path}:1: a study is a mapping with the keys study, backbone, intermediate, target, ...")
+        if isinstance(data.get("backbone"), str):
+            data["backbone"] = {"id": data["backbone"]}  # so that a profile or --set can change its layers
         if profile is not None:
-            profiles = data.get("profiles") or {}
-            if profile not in profiles:
-                raise InputError(
-                    f"{where('profiles')}: no profile '{profile}'{suggest(profile, profiles)}; there are: "
-                    f"{', '.join(profiles) or 'none'}"
-                )
-            data = merge(data, profiles[profile])
+            data = _with_profile(data, profile, where)
         for override in overrides:
-            data = override_field(data, override)
+            data = override_field(data, override, where)
         if seeds is not None:
             data = {**data, "seeds": seeds}
         data = {**data, "path": str(path)}
@@ -155,7 +178,7 @@ class Study(Record):
         try:
             study = cls.model_validate(data)
         except ValidationError as error:
-            raise ManyProblems([where.line_of(item) for item in error.errors()]) from None
+            raise ManyProblems(where.problems(error.errors())) from None
         problems = [f"{where(*place)}: {text}" for place, text in study.problems()]
         if problems:
             raise ManyProblems(problems)
@@ -183,13 +206,13 @@ class Study(Record):
         """Test languages of a target: the source language first where the target has it, then those asked for."""
         have = self.find(use.task).languages("test")
         asked = use.languages or self.languages
-        chosen = have if tuple(asked) == ("all",) else [code for code in languages.expand(asked) if code in have]
+        chosen = have if "all" in asked else _among(asked, have)
         source = [self.source] if self.source in have else []
         return tuple(dict.fromkeys([*source, *chosen]))
 
-    def problems(self) -> list[tuple[tuple[str | int, ...], str]]:
+    def problems(self) -> list[Problem]:
         """Everything that types alone cannot say: (place in the file, one line)."""
-        found: list[tuple[tuple[str | int, ...], str]] = []
+        found: list[Problem] = []
         wrong = backbones.problem(self.backbone)
         if wrong:
             found.append((("backbone",), wrong))
@@ -198,78 +221,76 @@ class Study(Record):
                 (("intermediate",), "no intermediate task is named; a study compares at least one with the baseline")
             )
         names: set[str] = {BASELINE}
+        if BASELINE in self.intermediate:
+            found.append(
+                (("intermediate", BASELINE), f"the group '{BASELINE}' is the baseline's; give it another name")
+            )
         for group, members in self.intermediate.items():
             for at, use in enumerate(members):
                 place = ("intermediate", group, at)
-                found += [(place, text) for text in self._use_problems(use, "intermediate")]
+                found += [((*place, *inner), text) for inner, text in self._use_problems(use, "intermediate")]
                 if use.label in names:
                     found.append((place, f"the name '{use.label}' is taken; give this use another `name:`"))
                 names.add(use.label)
         targets: set[str] = set()
         for at, use in enumerate(self.target):
-            found += [(("target", at), text) for text in self._use_problems(use, "target")]
+            found += [(("target", at, *inner), text) for inner, text in self._use_problems(use, "target")]
             if use.label in targets:
                 found.append((("target", at), f"the name '{use.label}' is taken; give this use another `name:`"))
             targets.add(use.label)
-        found += [(("languages",), text) for text in _language_problems(self.languages)]
+        found += [(("languages", at), text) for at, text in _language_problems(self.languages)]
         if self.primary is not None:
             found += [(("primary",), text) for text in self._primary_problems(self.primary)]
         return found
 
-    def _use_problems(self, use: Use, phase: str) -> list[str]:
+    def _use_problems(self, use: Use, phase: str) -> list[Problem]:
         try:
             task = self.find(use.task)
         except InputError as error:
-            return [str(error)]
-        found = []
-        for old in use.labels:
-            if old not in task.labels:
-                found.append(f"task '{task.id}' has no label '{old}'{suggest(old, task.labels)}")
+            return [(("task",), str(error))]
+        found = _label_problems(use.labels, task, ("labels",))
+        if not found and not self.labels_of(use):
+            found.append((("labels",), f"every label of '{task.id}' is left out; keep at least one"))
         try:
             self.recipe_of(use, phase)
         except ValidationError as error:
-            found += [f"recipe: {sentence(item, Recipe)}" for item in error.errors()]
+            found += [
+                (("recipe", *item["loc"]), sentence(item, Recipe, ("recipe", *item["loc"]))) for item in error.errors()
+            ]
         if phase == "intermediate" and (use.train or use.languages or use.metrics):
-            found.append("`train`, `languages` and `metrics` belong to a target, not to an intermediate task")
+            found.append(((), "`train`, `languages` and `metrics` belong to a target, not to an intermediate task"))
         trained = task
         if use.train is not None:
             try:
                 trained = self.find(use.train.task)
             except InputError as error:
-                return [*found, str(error)]
+                return [*found, (("train", "task"), str(error))]
             found += self._train_on_problems(use, use.train, trained)
         if self.source not in trained.languages("train"):
             has = ", ".join(trained.languages("train")) or "no training data declared"
-            found.append(
-                f"task '{trained.id}' has no training data in '{self.source}' (it has: {has})"
-                + ("; name a task to train on with `train:`" if phase == "target" else "")
-            )
+            text = f"task '{trained.id}' has no training data in '{self.source}' (it has: {has})"
+            found.append(((), text + ("; name a task to train on with `train:`" if phase == "target" else "")))
         if phase == "target":
-            found += _language_problems(use.languages or ())
+            own = [(("languages", at), text) for at, text in _language_problems(use.languages or ())]
+            found += own
             asked = use.languages or self.languages
-            if not found and not _language_problems(asked) and not self.languages_of(use):
-                found.append(
-                    f"target '{task.id}' has none of the languages asked for; "
-                    f"it has: {', '.join(task.languages('test')) or 'none'}"
-                )
+            have = task.languages("test")
+            if not _language_problems(asked) and not (have if "all" in asked else _among(asked, have)):
+                text = f"target '{task.id}' has none of the languages asked for; it has: {', '.join(have) or 'none'}"
+                found.append((("languages",) if use.languages else (), text))
         return found
 
-    def _train_on_problems(self, use: Use, train: TrainOn, trained: Task) -> list[str]:
+    def _train_on_problems(self, use: Use, train: TrainOn, trained: Task) -> list[Problem]:
         labels = self.labels_of(use)
-        found = [
-            f"task '{trained.id}' has no label '{old}'{suggest(old, trained.labels)}"
-            for old in train.labels
-            if old not in trained.labels
-        ]
+        found = _label_problems(train.labels, trained, ("train", "labels"))
         for label in trained.labels:
             new = train.labels.get(label, label)
             if new is not None and new not in labels:
-                found.append(
-                    f"label '{label}' of '{trained.id}' has no counterpart among {', '.join(labels)}; "
-                    "map it under `train: labels:`"
-                )
+                text = f"label '{label}' of '{trained.id}' has no counterpart among {', '.join(labels)}"
+                found.append((("train", "labels", label), f"{text}; map it under `train: labels:`"))
         if trained.format != self.find(use.task).format:
-            found.append(f"task '{trained.id}' is {trained.format}, the target is {self.find(use.task).format}")
+            text = f"task '{trained.id}' is {trained.format}, the target is {self.find(use.task).format}"
+            found.append((("train", "task"), f"{text}; train on a task of the target's format"))
         return found
 
     def _primary_problems(self, primary: str) -> list[str]:
@@ -278,7 +299,7 @@ class Study(Record):
             return [
                 f"primary '{primary}' must be two different groups joined by ' - ', for example 'medical - general'"
             ]
-        groups = [*self.intermediate, BASELINE]
+        groups = [*(group for group, members in self.intermediate.items() if members), BASELINE]
         return [
             f"primary names the group '{side}'{suggest(side, groups)}; groups are: {', '.join(groups)}"
             for side in sides
@@ -294,15 +315,45 @@ def _uses(members: Any) -> Any:
     return [{"task": member} if isinstance(member, str) else member for member in members]
 
 
-def _language_problems(names: Sequence[str]) -> list[str]:
+def _with_profile(data: dict[str, Any], profile: str, where: Where) -> dict[str, Any]:
+    profiles = data.get("profiles") or {}
+    if not isinstance(profiles, dict) or profile not in profiles:
+        names = list(profiles) if isinstance(profiles, dict) else []
+        raise InputError(
+            f"{where('profiles')}: no profile '{profile}'{suggest(profile, names)}; there are: "
+            f"{', '.join(names) or 'none'}"
+        )
+    if not isinstance(profiles[profile], dict):
+        raise InputError(f"{where('profiles', profile)}: profile '{profile}' must be a mapping of study fields")
+    where.profile(profile, profiles[profile])
+    merged: dict[str, Any] = merge(data, profiles[profile])
+    return merged
+
+
+def _among(asked: Sequence[str], have: Sequence[str]) -> list[str]:
+    return [code for code in languages.expand(asked) if code in have]
+
+
+def _label_problems(labels: Mapping[str, Any], task: Task, place: Place) -> list[Problem]:
+    return [
+        (
+            (*place, old),
+            f"task '{task.id}' has no label '{old}'{suggest(old, task.labels)}; it has: {', '.join(task.labels)}",
+        )
+        for old in labels
+        if old not in task.labels
+    ]
+
+
+def _language_problems(names: Sequence[str]) -> list[tuple[int, str]]:
     found = []
-    for name in names:
+    for at, name in enumerate(names):
         if name == "all":
             continue
         try:
             languages.expand([name])
         except InputError as error:
-            found.append(str(error))
+            found.append((at, str(error)))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from waystation.models.vocabulary import EmbeddingDelta, Rows, gather
 
 WORD_EMBEDDING = "embeddings.word_embeddings.weight"
 PREFIXES = ("bert.", "roberta.", "xlm_roberta.", "camembert.", "model.")
-HEADS = ("pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs.", "score.")
+TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
 
 
 def checkpoint_folder(backbone: Backbone, cache: Path) -> Path:
@@ -51,6 +52,8 @@ def checkpoint_folder(backbone: Backbone, cache: Path) -> Path:
 def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a checkpoint folder."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if not any((folder / name).is_file() for name in TOKENIZERS):  # transformers would make one that knows no word
+        raise InputError(f"no tokenizer in {folder} ({', '.join(TOKENIZERS)}); save the checkpoint's tokenizer there")
     if not (folder / "tokenizer.json").is_file() and (folder / "sentencepiece.bpe.model").is_file():
         try:
             import sentencepiece  # noqa: F401
@@ -64,7 +67,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
     except Exception as error:
-        raise InputError(f"no tokenizer could be read from {folder} ({str(error).splitlines()[0][:120]})") from None
+        raise InputError(f"no tokenizer could be read from {folder} ({_brief(error)})") from None
     if not tokenizer.is_fast:
         raise InputError(f"{folder} gives no fast tokenizer; save a tokenizer.json there")
     return tokenizer
@@ -80,7 +83,7 @@ class Checkpoint:
         try:
             self.config = AutoConfig.from_pretrained(folder, local_files_only=True)
         except Exception as error:
-            raise InputError(f"{folder}/config.json cannot be read ({str(error).splitlines()[0][:120]})") from None
+            raise InputError(f"{folder}/config.json cannot be read ({_brief(error)})") from None
         if self.config.model_type not in SUPPORTED:
             raise InputError(
                 f"{folder}: model_type '{self.config.model_type}' is not supported; give a BERT- or XLM-R-like encoder "
@@ -97,7 +100,10 @@ class Checkpoint:
     def _files(self) -> list[Path]:
         for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
             if (self.folder / index).is_file():
-                names = json.loads((self.folder / index).read_text("utf-8"))["weight_map"].values()
+                try:
+                    names = json.loads((self.folder / index).read_text("utf-8"))["weight_map"].values()
+                except (ValueError, KeyError, TypeError):
+                    raise InputError(f"{self.folder / index} lists no weights; fetch or save it again") from None
                 return [self.folder / name for name in sorted(set(names))]
         for name in ("model.safetensors", "pytorch_model.bin"):
             if (self.folder / name).is_file():
@@ -116,7 +122,13 @@ class Checkpoint:
             raise InputError(f"{file} cannot be read ({error}); fetch or save it again") from None
 
     def _legacy(self, file: Path) -> dict[str, torch.Tensor]:
-        loaded: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        try:
+            # files from before torch 1.6 are no archives and cannot be memory-mapped
+            loaded = torch.load(file, map_location="cpu", mmap=zipfile.is_zipfile(file), weights_only=True)
+        except Exception as error:  # unpickling raises many kinds; all mean the same to the user
+            raise InputError(f"{file} cannot be read ({_brief(error)}); fetch or save it again") from None
+        if not isinstance(loaded, dict):
+            raise InputError(f"{file} holds no named weights; fetch or save it again")
         return loaded
 
     def tensor(self, name: str) -> torch.Tensor:
@@ -181,6 +193,12 @@ class Checkpoint:
             )
         for name in wanted:
             weights[name] = source[name] if name in source else self.tensor(name).to(torch.float32)
+        for name, parameter in model.named_parameters():
+            if weights[name].shape != parameter.shape:
+                raise InputError(
+                    f"{self.folder}: tensor '{name}' is {list(weights[name].shape)}, its config.json says "
+                    f"{list(parameter.shape)}; fetch or save the checkpoint again"
+                )
         model.load_state_dict(weights, strict=False)
         model.to(torch.float32)
         offset = 0 if self.config.model_type == "bert" else self.pad + 1
@@ -245,3 +263,8 @@ def _plain(name: str) -> str:
             name = name[len(prefix) :]
             break
     return name.replace(".gamma", ".weight").replace(".beta", ".bias")
+
+
+def _brief(error: Exception) -> str:
+    """The first line of an error of another library."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
