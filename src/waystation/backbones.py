@@ -105,7 +105,9 @@ def problem(backbone: Backbone) -> str | None:
         try:
             config = json.loads((Path(name) / "config.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
-            return f"{name}/config.json cannot be read ({' '.join(str(error).split())[:120]}); save the checkpoint again"
+            return (
+                f"{name}/config.json cannot be read ({' '.join(str(error).split())[:120]}); save the checkpoint again"
+            )
         depth = config.get("num_hidden_layers") if isinstance(config, dict) else None
         return _too_deep(backbone, depth) if isinstance(depth, int) else None
     if backbone.kind == "bundled":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,6 +78,11 @@ def run(
         raise typer.Exit(1)
 
 
+def command_line() -> str:
+    """The command that is running, as one would type it."""
+    return shlex.join(["waystation", *sys.argv[1:]])
+
+
 def execute(study: Study, store: str | None, data: str | None, quiet: bool, retry_failed: bool) -> tuple[Plan, bool]:
     """Plan and run with live progress; prints the end summary. Returns the plan and whether every score is there."""
     from waystation import places
@@ -90,7 +96,7 @@ def execute(study: Study, store: str | None, data: str | None, quiet: bool, retr
     opened = Store(places.store_folder(store))
     waiting = made.pending(opened.has)
     expected = costs(made, opened) if waiting else {}
-    with Progress(screen, made, expected, quiet or not waiting) as progress:
+    with Progress(screen, made, expected, quiet or not waiting, done=opened.has) as progress:
         summary = run_study(study, store, data, retry_failed=retry_failed, on_event=progress, made=made)
     screen.print(
         f"{study.study}: {len(summary.done)} steps done, {summary.reused} found in the store, "
@@ -129,7 +135,7 @@ def demo(
     found = compute(loaded, store, data, made=made)
     screen = console()
     print_gains(screen, loaded, found)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"commands": [command_line()]}
     if loaded.demonstration and ok:
         from waystation.tasks.mini import check_key
 
@@ -204,13 +210,15 @@ def plan(
 def check(
     study: StudyFile, data: DataOption = None, profile: ProfileOption = None, overrides: SetOption = None
 ) -> None:
-    """Check a study file and that its data is there, without running anything."""
+    """Check a study file and read all of its data, without running anything."""
     from waystation import places
+    from waystation.plan import check_data
     from waystation.plan import plan as make
 
     loaded = load(study, profile, overrides)
     made = make(loaded, places.data_folder(data))
-    typer.echo(f"{study}: fine; {len(made.chains)} chains, {len(made.nodes)} steps")
+    examples = check_data(made)
+    typer.echo(f"{study}: fine; {len(made.chains)} chains, {len(made.nodes)} steps, {examples} examples read")
 
 
 @app.command()
@@ -260,7 +268,9 @@ def report(
     loaded = load(study, profile, overrides, seeds)
     made = make(loaded, places.data_folder(data))
     found = compute(loaded, store, data, made=made)
-    typer.echo(str(write(loaded, found, Store(places.store_folder(store)), made, output, {})))
+    typer.echo(
+        str(write(loaded, found, Store(places.store_folder(store)), made, output, {"commands": [command_line()]}))
+    )
 
 
 def main() -> None:

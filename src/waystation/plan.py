@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from waystation import backbones
-from waystation.errors import InputError
+from waystation.errors import InputError, ManyProblems
 from waystation.steps.records import EncodeStep, EvaluateStep, Recipe, Step, TrainStep, needs, step_id
 from waystation.study import BASELINE, Study, TrainOn, Use
 from waystation.tasks import sources
@@ -169,6 +169,26 @@ def _scheme(task: Any) -> str:
     """How a task's labels become classes: ``plain`` (a label is a class) or ``iob2``."""
     plain = task.format != "tagging" or (task.reader is not None and task.reader.scheme == "plain")
     return "plain" if plain else "iob2"
+
+
+def check_data(made: Plan) -> int:
+    """Read every example that the plan's steps would; returns their number.
+
+    Raises ManyProblems with one line per file that cannot be read.
+    """
+    examples, problems = 0, []
+    for step in (node.step for node in made.nodes.values()):
+        if isinstance(step, EncodeStep):
+            try:
+                rows = sources.read(
+                    step.task, step.split, step.language, made.data, rename=step.rename, labels=step.labels
+                )
+                examples += sum(1 for _ in rows)
+            except InputError as error:
+                problems.append(str(error))
+    if problems:
+        raise ManyProblems(list(dict.fromkeys(problems)))
+    return examples
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def override_field(data: dict[str, Any], override: str, where: Where) -> dict[st
     dotted, found, text = override.partition("=")
     if not found or not dotted:
         raise InputError(f"--set {override!r} is not of the form field.field=value")
-    value, lines = (None, {(): 1}) if not text.strip() else yamlfile.loads(text, f"--set {dotted}")
+    value, lines = yamlfile.loads(text if text.strip() else "null", f"--set {dotted}")
     change: Any = value
     for part in reversed(dotted.split(".")):
         change = {part: change}

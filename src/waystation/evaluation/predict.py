@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,12 @@ def predict(
     tokens_per_micro_batch: int = 1024,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Gold]:
-    """One prediction per example of ``encoded`` (examples outside ``examples`` get an empty one).
+    """One prediction per example of ``encoded``, or for each of ``examples`` (sorted).
 
     ``places`` maps vocabulary ids to rows of the model's embedding. Raises Stopped between micro-batches when asked.
     """
-    chosen = np.arange(len(encoded), dtype=np.int64) if examples is None else examples
-    windows = windows_of(encoded, chosen)
+    windows = windows_of(encoded, np.arange(len(encoded), dtype=np.int64) if examples is None else examples)
+    asked = encoded if examples is None else _only(encoded, examples)
 
     def logits() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         device = next(model.parameters()).device
@@ -48,6 +49,19 @@ def predict(
     training = model.training
     model.eval()
     with torch.inference_mode():
-        predictions = format.decode(encoded, logits(), outputs)
+        predictions = format.decode(asked, logits(), outputs)
     model.train(training)
     return predictions
+
+
+def _only(encoded: Encoded, examples: Indices) -> Encoded:
+    """The same windows with the chosen examples alone numbered through; windows of others must not be asked for."""
+    at = examples.tolist()
+    return replace(
+        encoded,
+        example=np.searchsorted(examples, encoded.example).astype(np.int32),
+        words=encoded.words[examples],
+        ids=[encoded.ids[i] for i in at],
+        clusters=[encoded.clusters[i] for i in at],
+        gold=[encoded.gold[i] for i in at],
+    )

@@ -228,6 +228,9 @@ class Progress:
     EVERY = 30.0
     """Seconds between lines about a long step, where nobody watches a bar."""
 
+    TRUST = 20.0
+    """Seconds for which the estimate made before the run is trusted."""
+
     def __init__(
         self,
         console: Console,
@@ -327,12 +330,15 @@ class Progress:
         return self._total - sum(self._weights[key] for key in self._left) + current
 
     def _rate(self, kind: str) -> float | None:
-        """Real seconds for each expected one, of this kind of step or of all; None before anything was measured."""
-        expected, really = self._spent[kind]
-        if not expected:
-            expected = sum(item[0] for item in self._spent.values())
-            really = sum(item[1] for item in self._spent.values())
-        return really / expected if expected else None
+        """Real seconds for each expected one, of steps that compute alike; None before anything was measured.
+
+        Encoding says nothing of training, and a few seconds (loading libraries, say) say little at all: ``TRUST``
+        seconds of the estimate count as if they had been measured.
+        """
+        alike = (kind,) if kind == "encode" else ("train", "evaluate")
+        expected = sum(self._spent[name][0] for name in alike)
+        really = sum(self._spent[name][1] for name in alike)
+        return (really + self.TRUST) / (expected + self.TRUST) if expected else None
 
     def seconds_left(self) -> float | None:
         """Expected time until all steps are done, or None where nothing is known of it."""

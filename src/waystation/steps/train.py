@@ -76,7 +76,7 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
                 tokens_per_micro_batch=recipe.tokens_per_micro_batch,
             )
             golds = [encoded.gold[i] for i in held.tolist()]
-            return metrics.score([metric], golds, [found[i] for i in held.tolist()])[metric]
+            return metrics.score([metric], golds, found)[metric]
 
     log = train(
         model,
