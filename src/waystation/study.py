@@ -215,7 +215,7 @@ class Study(Record):
         found: list[Problem] = []
         wrong = backbones.problem(self.backbone)
         if wrong:
-            found.append((("backbone",), wrong))
+            found.append((("backbone", "layers" if wrong.startswith("layers") else "id"), wrong))
         if not self.uses():
             found.append(
                 (("intermediate",), "no intermediate task is named; a study compares at least one with the baseline")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from waystation import formats
+from waystation.evaluation.predict import predict
 from waystation.formats import encoding
 from waystation.formats.encoding import Encoded, Gold
 from waystation.models.vocabulary import active_rows, lookup
@@ -37,44 +39,28 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
     for code, encoded in sets.items():
         kept = workspace / f"language={code}.parquet"
         if not kept.exists():
-            predictions = predict_all(model, encoded, places, checkpoint.pad, form, outputs, step, context)
+            predictions = predict(
+                model,
+                encoded,
+                places,
+                checkpoint.pad,
+                form,
+                outputs,
+                tokens_per_micro_batch=step.tokens_per_micro_batch,
+                should_stop=context.should_stop,
+            )
             write(kept, encoded, predictions, form)
         tokens += int(encoded.offsets[-1])
         context.on_progress(tokens / max(1, total), code)
         details[code] = language_details(encoded)
     for code in sets:
-        os.link(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
+        shutil.copyfile(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
     return {
         "languages": details,
         "tokens": tokens,
         "seconds": round(time.monotonic() - started, 3),
         "numerics": context.numerics(),
     }
-
-
-def predict_all(
-    model: Any,
-    encoded: Encoded,
-    places: Any,
-    pad: int,
-    form: Any,
-    outputs: list[str],
-    step: EvaluateStep,
-    context: Context,
-) -> list[Gold]:
-    """Predictions for a whole encoding with this step's settings."""
-    from waystation.evaluation.predict import predict
-
-    return predict(
-        model,
-        encoded,
-        places,
-        pad,
-        form,
-        outputs,
-        tokens_per_micro_batch=step.tokens_per_micro_batch,
-        should_stop=context.should_stop,
-    )
 
 
 def write(path: Path, encoded: Encoded, predictions: list[Gold], form: Any) -> None:

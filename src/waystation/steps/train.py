@@ -29,9 +29,12 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
     examples = draw_subset(encoded, step.subset, step.seed)
     used = len(examples)
     words = int(encoded.words[examples].sum())
-    if step.subset is not None and used * step.subset.passes < recipe.updates:
+    learned = examples
+    if recipe.validation is not None:
+        learned, held = carve(encoded, examples, recipe.validation.fraction, step.seed)
+    if step.subset is not None and len(learned) * step.subset.passes < recipe.updates:
         raise InputError(
-            f"match leaves {used} examples for {recipe.updates} updates; "
+            f"match leaves {len(learned)} examples for {recipe.updates} updates; "
             "raise match.amount or match.passes, or lower updates"
         )
     checkpoint = context.checkpoint
@@ -56,7 +59,6 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
     )
     validate = None
     if recipe.validation is not None:
-        examples, held = carve(encoded, examples, recipe.validation.fraction, step.seed)
         outputs = form.outputs(step.labels, step.scheme)
         metric = (
             "entity_f1"
@@ -82,7 +84,7 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         model,
         Job(
             encoded=encoded,
-            examples=examples,
+            examples=learned,
             places=places,
             pad=checkpoint.pad,
             format=form,
