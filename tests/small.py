@@ -95,7 +95,7 @@ def write_labelled(path: Path, number: int, seed: int) -> None:
     path.write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
 
 
-def write_study(folder: Path, backbone: Path, **changes: Any) -> Path:
+def write_study(folder: Path, backbone: Path | dict[str, Any], **changes: Any) -> Path:
     """A study with own files: intermediates ``names`` (tagging) and ``mood`` (classification), target ``towns``."""
     for part, number, seed in [("train.en", 40, 1), ("test.en", 12, 2), ("test.de", 12, 3)]:
         write_tagged(folder / "towns" / f"{part}.tsv", number, seed, longest=30)
@@ -104,7 +104,7 @@ def write_study(folder: Path, backbone: Path, **changes: Any) -> Path:
     tagging = {"format": "tagging", "labels": ["PER", "LOC"], "reader": {"kind": "conll", "separator": "\t"}}
     content: dict[str, Any] = {
         "study": "small",
-        "backbone": str(backbone),
+        "backbone": str(backbone) if isinstance(backbone, Path) else backbone,
         "intermediate": {"entities": ["names"], "other": ["mood"]},
         "target": "towns",
         "seeds": 1,

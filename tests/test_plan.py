@@ -161,7 +161,10 @@ def test_a_seed_means_the_same_in_every_study(home: Path) -> None:
     ("changes", "new"),
     [
         ({"seeds": 3}, {"train": 5, "evaluate": 3}),
-        ({"intermediate": {"general": ["one"], "medical": ["two"], "third": [{"task": "two", "recipe": {"updates": 9}, "name": "x"}]}}, {"train": 4, "evaluate": 2}),
+        (
+            {"intermediate": {"general": ["one"], "more": ["two", {"task": "two", "recipe": {"rate": 1}, "name": "x"}]}},
+            {"train": 4, "evaluate": 2},
+        ),
         ({"target": ["goal", "other-goal"], "languages": ["de", "sw"]}, {"encode": 2, "train": 6, "evaluate": 6}),
         ({"languages": ["de", "sw"]}, {}),
         ({"languages": ["sw", "de", "en"]}, {}),
@@ -263,12 +266,18 @@ def test_other_data_changes_what_depends_on_it_and_nothing_else(home: Path, file
     ("changes", "kept"),
     [
         ({"recipe": {"updates": 5, "batch": 4, "target": {"updates": 6}}}, {"encode": 6, "train": 4}),
-        ({"recipe": {"updates": 5, "batch": 4, "intermediate": {"rate": 1e-5}}}, {"encode": 6, "train": 2, "evaluate": 2}),
+        (
+            {"recipe": {"updates": 5, "batch": 4, "intermediate": {"rate": 1e-5}}},
+            {"encode": 6, "train": 2, "evaluate": 2},
+        ),
         ({"recipe": {"updates": 5, "batch": 4, "max_length": 64}}, {}),
         ({"match": {"by": "words", "amount": 3}}, {"encode": 6, "train": 2, "evaluate": 2}),
         ({"precision": "bf16"}, {"encode": 6}),
         ({"backbone": {"id": "bundled", "layers": 2}}, {"encode": 6}),
-        ({"intermediate": {"g": [{"task": "one", "labels": {"LOC": None}}], "m": ["two"]}}, {"encode": 5, "train": 2 + 2 + 2, "evaluate": 4}),
+        (
+            {"intermediate": {"g": [{"task": "one", "labels": {"LOC": None}}], "m": ["two"]}},
+            {"encode": 5, "train": 2 + 2 + 2, "evaluate": 4},
+        ),
         ({"target": [{"task": "goal", "labels": {"LOC": "PLACE"}}]}, {"encode": 2, "train": 4}),
         ({"target": [{"task": "goal", "train": {"task": "two"}}]}, {"encode": 5, "train": 4}),
         ({"tasks": own(TASKS, rename={"GPE": "LOC"})}, {"encode": 2, "train": 4}),
@@ -293,7 +302,10 @@ def test_match_applies_to_intermediates_only(home: Path) -> None:
 
 
 def test_labels_are_mapped_by_name_in_training_and_in_tests(home: Path) -> None:
-    found = made(home, target=[{"task": "goal", "labels": {"LOC": "PLACE"}, "train": {"task": "two", "labels": {"LOC": "PLACE"}}}])
+    found = made(
+        home,
+        target=[{"task": "goal", "labels": {"LOC": "PLACE"}, "train": {"task": "two", "labels": {"LOC": "PLACE"}}}],
+    )
     for node in found.nodes.values():
         step = node.step
         if isinstance(step, EncodeStep) and "goal" in node.label:

@@ -64,6 +64,9 @@ def run(
                 on_event(Event("skipped", node, "a step that it needs failed"))
             elif any(not store.has(need) for need in node.needs):
                 continue
+            elif context.should_stop():
+                summary.stopped = f"before {node.label}; run again to go on"
+                break
             else:
                 outcome = _attempt(node, context, on_event, retry_failed, summary)
                 if outcome is None:
@@ -75,9 +78,6 @@ def run(
             if summary.stopped is not None:
                 break
         if waiting and not progressed and summary.stopped is None:
-            if context.should_stop():
-                summary.stopped = "stopped while another process was at work on the remaining steps"
-                break
             on_event(Event("waiting", waiting[0], "another process is at work on it"))
             time.sleep(0.5)
     summary.seconds = time.monotonic() - started
@@ -98,7 +98,8 @@ def _attempt(
     if claim is None:
         return None
     try:
-        if store.has(node.id):
+        if store.has(node.id):  # another process was just done with it
+            summary.reused += 1
             return True
         on_event(Event("start", node))
         context.on_progress = lambda share, text: on_event(Event("progress", node, text, share))

@@ -155,6 +155,16 @@ class Checkpoint:
         """The padding id."""
         return int(self.config.pad_token_id or 0)
 
+    @property
+    def position_offset(self) -> int:
+        """The position of the first token: XLM-R counts from after the padding id."""
+        return 0 if self.config.model_type == "bert" else self.pad + 1
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a window can have."""
+        return int(self.config.max_position_embeddings) - self.position_offset
+
     def encoder(
         self,
         rows: Rows,
@@ -201,8 +211,7 @@ class Checkpoint:
                 )
         model.load_state_dict(weights, strict=False)
         model.to(torch.float32)
-        offset = 0 if self.config.model_type == "bert" else self.pad + 1
-        return Encoder(model, offset)
+        return Encoder(model, self.position_offset)
 
 
 class Encoder(nn.Module):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from waystation import formats
 from waystation.errors import InputError
 from waystation.formats import encoding
@@ -29,6 +31,9 @@ def perform(step: EncodeStep, folder: Path, context: Context) -> dict[str, Any]:
     encoded = form.encode(examples, context.tokenizer, outputs, step.max_length, step.stride)
     if not len(encoded):
         raise InputError(f"task '{step.task.id}' has no examples in split {step.split}, language {step.language}")
+    longest, room = int(np.diff(encoded.offsets).max()), context.checkpoint.longest
+    if longest > room:
+        raise InputError(f"max_length {step.max_length} is more than the {room} tokens the backbone can read; lower it")
     encoding.save(encoded, folder)
     files = step.task.splits[step.split]
     return {
