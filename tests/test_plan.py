@@ -162,7 +162,7 @@ def test_a_seed_means_the_same_in_every_study(home: Path) -> None:
     [
         ({"seeds": 3}, {"train": 5, "evaluate": 3}),
         (
-            {"intermediate": {"general": ["one"], "more": ["two", {"task": "two", "recipe": {"rate": 1}, "name": "x"}]}},
+            {"intermediate": {"general": ["one"], "m": ["two", {"task": "two", "recipe": {"rate": 1}, "name": "x"}]}},
             {"train": 4, "evaluate": 2},
         ),
         ({"target": ["goal", "other-goal"], "languages": ["de", "sw"]}, {"encode": 2, "train": 6, "evaluate": 6}),

@@ -137,13 +137,18 @@ def schema() -> None:
 
 @data_app.command("check")
 def data_check(
-    task: Annotated[str, typer.Argument(metavar="TASK")], data: DataOption = None, as_json: JsonOption = False
+    task: Annotated[str, typer.Argument(metavar="TASK")],
+    data: DataOption = None,
+    study: Annotated[Path | None, typer.Option(help="A study file whose own tasks are meant too.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Read every file of a task and count what is in it."""
     from waystation import places
+    from waystation.study import Study
     from waystation.tasks import known, sources
 
-    rows = sources.check(known.find(task), places.data_folder(data))
+    own = Study.load(study).tasks if study is not None else {}
+    rows = sources.check(known.find(task, own), places.data_folder(data))
     if as_json:
         show_json(rows)
         return

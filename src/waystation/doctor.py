@@ -21,7 +21,7 @@ from typing import Any
 from waystation.errors import WaystationError
 from waystation.places import cache_folder, data_folder, store_folder
 
-OFFLINE_FLAGS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+OFFLINE_FLAGS = ("WAYSTATION_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 GIB = 1024**3
 LEAST_DISK = 2 * GIB
 """Room for the bundled backbone (0.5 GB), a converted second one, and some predictions."""

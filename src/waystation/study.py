@@ -239,6 +239,8 @@ class Study(Record):
                 found.append((("target", at), f"the name '{use.label}' is taken; give this use another `name:`"))
             targets.add(use.label)
         found += [(("languages", at), text) for at, text in _language_problems(self.languages)]
+        for name, task in self.tasks.items():
+            found += [(("tasks", name, split), text) for split, text in _code_problems(task)]
         if self.primary is not None:
             found += [(("primary",), text) for text in self._primary_problems(self.primary)]
         return found
@@ -251,6 +253,7 @@ class Study(Record):
         found = _label_problems(use.labels, task, ("labels",))
         if not found and not self.labels_of(use):
             found.append((("labels",), f"every label of '{task.id}' is left out; keep at least one"))
+        found += _metric_problems(use.metrics or task.metrics, self.labels_of(use))
         try:
             self.recipe_of(use, phase)
         except ValidationError as error:
@@ -305,6 +308,33 @@ class Study(Record):
             for side in sides
             if side not in groups
         ]
+
+
+def _metric_problems(names: Sequence[str], labels: Sequence[str]) -> list[Problem]:
+    from waystation.scoring import metrics  # brings numpy: not before a study is really read
+
+    found: list[Problem] = []
+    for name in names:
+        try:
+            metrics.check(name, labels)
+        except InputError as error:
+            found.append((("metrics",), str(error)))
+    return found
+
+
+def _code_problems(task: Task) -> list[tuple[str, str]]:
+    """Languages of own tasks must be written by their canonical code: that is how they are looked up."""
+    found = []
+    for split in task.splits:
+        for code in task.languages(split):
+            try:
+                canonical = languages.resolve(code).code
+            except InputError as error:
+                found.append((split, str(error)))
+                continue
+            if canonical != code:
+                found.append((split, f"language '{code}' is written '{canonical}' here"))
+    return found
 
 
 def _uses(members: Any) -> Any:

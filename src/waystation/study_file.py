@@ -186,11 +186,17 @@ def own_task(name: str, table: Any, study: Path) -> Any:
                 )
     task["splits"] = splits
     if "metrics" not in task:
-        task["metrics"] = (
-            ["entity_f1", "token_accuracy"] if task.get("format") == "tagging" else ["accuracy", "macro_f1"]
-        )
+        task["metrics"] = _usual_metrics(task)
     return task
 
 
 def _listed(item: Any) -> Any:
     return [item] if isinstance(item, str) else item
+
+
+def _usual_metrics(task: dict[str, Any]) -> list[str]:
+    if task.get("format") != "tagging":
+        return ["accuracy", "macro_f1"]
+    reader = task.get("reader")
+    plain = isinstance(reader, dict) and reader.get("scheme") == "plain"
+    return ["token_accuracy"] if plain else ["entity_f1", "token_accuracy"]

@@ -63,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Average:
-    """A mean gain over named languages; ``members`` lists them, ``spread`` is the range of the per-seed means."""
+    """A mean gain over named languages; ``members`` lists them, ``by_seed`` holds each seed's mean."""
 
     intermediate: str
     group: str
