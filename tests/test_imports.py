@@ -28,7 +28,7 @@ STREET: list[list[str]] = [
     ["plan"],
     ["tasks"],
     ["store"],
-    ["study", "study_file"],
+    ["study", "study_checks", "study_file"],
     ["records", "tasks.task", "tasks.known", "steps.records", "backbones", "yamlfile"],
     ["languages", "places", "scoring"],
     ["errors"],

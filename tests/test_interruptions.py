@@ -20,11 +20,12 @@ from tiny import tiny_checkpoint  # noqa: E402
 from waystation import Study, plan, run  # noqa: E402
 from waystation.store import Store  # noqa: E402
 
-UPDATES = 60
+UPDATES = 40
 
 # Runs the study given; dies of SIGKILL at the moment named in the third argument.
 DIES = """
 import os, signal, sys
+from pathlib import Path
 from waystation import Study, run
 
 study, store, moment = sys.argv[1:]
@@ -82,8 +83,7 @@ def finish_and_compare(study, store, undisturbed):
     summary = run(Study.load(study), store)
     assert summary.ok, summary
     assert results(study, store) == undisturbed
-    for leftover in ("building", "claims", "failures"):
-        assert not list((store / leftover).glob("*")), leftover
+    assert not [*store.glob("building/*"), *store.glob("failures/*")]
     return summary
 
 
@@ -126,7 +126,7 @@ def test_killed_between_steps_and_in_a_commit(study, undisturbed, tmp_path, mome
         [sys.executable, "-c", DIES, str(study), str(tmp_path), moment], capture_output=True, text=True, timeout=120
     )
     assert died.returncode == -signal.SIGKILL, died.stderr
-    assert list((tmp_path / "claims").iterdir()) or moment.startswith("after train")
+    assert list((tmp_path / "claims").iterdir())
     summary = finish_and_compare(study, tmp_path, undisturbed)
     assert len(summary.done) == left
     assert summary.reused == 9 - left

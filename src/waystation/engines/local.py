@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, Stopped, WaystationError
@@ -121,9 +123,9 @@ def _attempt(
         summary.failed[node.label] = str(error)
         store.fail(node.id, node.label, str(error))
     except Exception as error:
-        summary.failed[node.label] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        store.fail(node.id, node.label, summary.failed[node.label])
-        _keep_traceback(node, context)
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; details in {_keep_traceback(node, context)}"
+        summary.failed[node.label] = text
+        store.fail(node.id, node.label, text)
     finally:
         claim.release()
     on_event(Event("failed", node, summary.failed[node.label]))
@@ -135,13 +137,12 @@ def _perform(step: Any, folder: Any, context: Context) -> dict[str, Any]:
     return details
 
 
-def _keep_traceback(node: Node, context: Context) -> None:
+def _keep_traceback(node: Node, context: Context) -> Path:
     """An unforeseen error is one line for the user; the whole of it is kept for whoever mends it."""
-    import traceback
-
     path = context.store.root / "failures" / f"{node.id}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(traceback.format_exc(), encoding="utf-8")
-    context.log(f"details in {path}")
+    return path
 
 
 def _line(details: dict[str, Any]) -> str:

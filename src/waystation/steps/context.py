@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,6 @@ class Context:
     precision: str = "fp32"
     on_progress: Callable[[float, str], None] = lambda share, text: None
     should_stop: Callable[[], bool] = lambda: False
-    log: Callable[[str], None] = field(default=lambda text: None)
 
     @cached_property
     def folder(self) -> Path:
