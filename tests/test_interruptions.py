@@ -14,11 +14,11 @@ pytest.importorskip("torch", reason="needs the extra 'torch'")
 if sys.platform == "win32":
     pytest.skip("needs POSIX signals", allow_module_level=True)
 
-from small import write_study  # noqa: E402
-from tiny import tiny_checkpoint  # noqa: E402
+from small import write_study
+from tiny import tiny_checkpoint
 
-from waystation import Study, plan, run  # noqa: E402
-from waystation.store import Store  # noqa: E402
+from waystation import Study, plan, run
+from waystation.store import Store
 
 UPDATES = 40
 
@@ -159,5 +159,3 @@ def test_two_processes_share_a_store(study, undisturbed, tmp_path):
         done, reused = done + int(counted[1]), reused + int(counted[2])
     assert (done, reused) == (9, 9)
     assert results(study, tmp_path) == undisturbed
-
-

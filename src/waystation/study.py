@@ -8,19 +8,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from waystation import languages, yamlfile
+from waystation import backbones, study_checks, yamlfile
 from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import EXECUTION, IDENTITY, Record
 from waystation.steps.records import Precision, Recipe, Subset
-from waystation.study_file import PHASES, Place, Where, merge, near_study, override_field, own_task
+from waystation.study_checks import Problem
+from waystation.study_file import PHASES, Where, merge, near_study, override_field, own_task, sentence
 from waystation.tasks import known
 from waystation.tasks.task import Files, Split, Task
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 BASELINE = "none"
-Problem = tuple[Place, str]
-"""A place in the study file and one line on what is wrong there."""
 
 
 class TrainOn(Record):
@@ -184,12 +183,6 @@ class Study(Record):
             raise ManyProblems(problems)
         return study
 
-    def problems(self) -> list[Problem]:
-        """Everything that types alone cannot say: (place in the file, one line)."""
-        from waystation import study_checks
-
-        return study_checks.problems(self)
-
     def find(self, task_id: str) -> Task:
         """The task record of an own or a known task."""
         return known.find(task_id, self.tasks)
@@ -212,9 +205,110 @@ class Study(Record):
         """Test languages of a target: the source language first where the target has it, then those asked for."""
         have = self.find(use.task).languages("test")
         asked = use.languages or self.languages
-        chosen = have if "all" in asked else among(asked, have)
+        chosen = have if "all" in asked else study_checks.among(asked, have)
         source = [self.source] if self.source in have else []
         return tuple(dict.fromkeys([*source, *chosen]))
+
+    def problems(self) -> list[Problem]:
+        """Everything that types alone cannot say: (place in the file, one line)."""
+        found: list[Problem] = []
+        wrong = backbones.problem(self.backbone)
+        if wrong:
+            found.append((("backbone", "layers" if wrong.startswith("layers") else "id"), wrong))
+        if not self.uses():
+            found.append(
+                (("intermediate",), "no intermediate task is named; a study compares at least one with the baseline")
+            )
+        names: set[str] = {BASELINE}
+        if BASELINE in self.intermediate:
+            found.append(
+                (("intermediate", BASELINE), f"the group '{BASELINE}' is the baseline's; give it another name")
+            )
+        for group, members in self.intermediate.items():
+            for at, use in enumerate(members):
+                place = ("intermediate", group, at)
+                found += [((*place, *inner), text) for inner, text in self._use_problems(use, "intermediate")]
+                if use.label in names:
+                    found.append((place, f"the name '{use.label}' is taken; give this use another `name:`"))
+                names.add(use.label)
+        targets: set[str] = set()
+        for at, use in enumerate(self.target):
+            found += [(("target", at, *inner), text) for inner, text in self._use_problems(use, "target")]
+            if use.label in targets:
+                found.append((("target", at), f"the name '{use.label}' is taken; give this use another `name:`"))
+            targets.add(use.label)
+        found += [(("languages", at), text) for at, text in study_checks.language_problems(self.languages)]
+        for name, task in self.tasks.items():
+            found += [(("tasks", name, split), text) for split, text in study_checks.code_problems(task)]
+        if self.primary is not None:
+            found += [(("primary",), text) for text in self._primary_problems(self.primary)]
+        return found
+
+    def _use_problems(self, use: Use, phase: str) -> list[Problem]:
+        try:
+            task = self.find(use.task)
+        except InputError as error:
+            return [(("task",), str(error))]
+        found = study_checks.label_problems(use.labels, task, ("labels",))
+        if not found and not self.labels_of(use):
+            found.append((("labels",), f"every label of '{task.id}' is left out; keep at least one"))
+        found += study_checks.metric_problems(use.metrics or task.metrics, self.labels_of(use))
+        try:
+            self.recipe_of(use, phase)
+        except ValidationError as error:
+            found += [
+                (("recipe", *item["loc"]), sentence(item, Recipe, ("recipe", *item["loc"]))) for item in error.errors()
+            ]
+        if phase == "intermediate" and (use.train or use.languages or use.metrics):
+            found.append(((), "`train`, `languages` and `metrics` belong to a target, not to an intermediate task"))
+        trained = task
+        if use.train is not None:
+            try:
+                trained = self.find(use.train.task)
+            except InputError as error:
+                return [*found, (("train", "task"), str(error))]
+            found += self._train_on_problems(use, use.train, trained)
+        if self.source not in trained.languages("train"):
+            has = ", ".join(trained.languages("train")) or "no training data declared"
+            text = f"task '{trained.id}' has no training data in '{self.source}' (it has: {has})"
+            found.append(((), text + ("; name a task to train on with `train:`" if phase == "target" else "")))
+        if phase == "target":
+            own = [(("languages", at), text) for at, text in study_checks.language_problems(use.languages or ())]
+            found += own
+            asked = use.languages or self.languages
+            have = task.languages("test")
+            if not study_checks.language_problems(asked) and not (
+                have if "all" in asked else study_checks.among(asked, have)
+            ):
+                text = f"target '{task.id}' has none of the languages asked for; it has: {', '.join(have) or 'none'}"
+                found.append((("languages",) if use.languages else (), text))
+        return found
+
+    def _train_on_problems(self, use: Use, train: TrainOn, trained: Task) -> list[Problem]:
+        labels = self.labels_of(use)
+        found = study_checks.label_problems(train.labels, trained, ("train", "labels"))
+        for label in trained.labels:
+            new = train.labels.get(label, label)
+            if new is not None and new not in labels:
+                text = f"label '{label}' of '{trained.id}' has no counterpart among {', '.join(labels)}"
+                found.append((("train", "labels", label), f"{text}; map it under `train: labels:`"))
+        if trained.format != self.find(use.task).format:
+            text = f"task '{trained.id}' is {trained.format}, the target is {self.find(use.task).format}"
+            found.append((("train", "task"), f"{text}; train on a task of the target's format"))
+        return found
+
+    def _primary_problems(self, primary: str) -> list[str]:
+        sides = [side.strip() for side in primary.split(" - ")]
+        if len(sides) != 2 or not all(sides) or sides[0] == sides[1]:
+            return [
+                f"primary '{primary}' must be two different groups joined by ' - ', for example 'medical - general'"
+            ]
+        groups = [*(group for group, members in self.intermediate.items() if members), BASELINE]
+        return [
+            f"primary names the group '{side}'{suggest(side, groups)}; groups are: {', '.join(groups)}"
+            for side in sides
+            if side not in groups
+        ]
 
 
 def _uses(members: Any) -> Any:
@@ -238,11 +332,6 @@ def _with_profile(data: dict[str, Any], profile: str, where: Where) -> dict[str,
     where.profile(profile, profiles[profile])
     merged: dict[str, Any] = merge(data, profiles[profile])
     return merged
-
-
-def among(asked: Sequence[str], have: Sequence[str]) -> list[str]:
-    """Languages asked for (codes, names, groups) that are to be had, in the order asked."""
-    return [code for code in languages.expand(asked) if code in have]
 
 
 def shipped(name: str) -> Path:

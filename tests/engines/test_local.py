@@ -8,13 +8,13 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from small import write_study  # noqa: E402
+from small import write_study
 
-from waystation import Study, plan  # noqa: E402
-from waystation.engines import local  # noqa: E402
-from waystation.errors import InputError, Stopped, WaystationError  # noqa: E402
-from waystation.steps.context import Context  # noqa: E402
-from waystation.store import Store  # noqa: E402
+from waystation import Study, plan
+from waystation.engines import local
+from waystation.errors import InputError, Stopped, WaystationError
+from waystation.steps.context import Context
+from waystation.store import Store
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_depth_is_cut_and_never_added(made):
         return len(encoder.model.encoder.layer)
 
     assert [blocks(None), blocks(1), blocks(2)] == [2, 1, 2]
-    with pytest.raises(InputError, match="layers: 3 asked for, .* has 2"):
+    with pytest.raises(InputError, match=r"layers: 3 asked for, .* has 2"):
         blocks(3)
 
 

@@ -121,8 +121,7 @@ def test_a_chain_and_its_baseline_share_seeds(finished, backbone, tmp_path, monk
     assert begun[key_of(made, "train names.s0")][2] != base[2]
     again = Store(tmp_path / "store")
     for node in made.nodes.values():
-        files = store.manifest(node.id)["files"]
-        assert all(entry == again.manifest(node.id)["files"][name] for name, entry in files.items() if "t.p" not in name)
+        assert store.manifest(node.id)["files"] == again.manifest(node.id)["files"]
 
 
 def test_scores_can_be_had_from_the_predictions(finished):
@@ -246,6 +245,25 @@ def test_a_match_that_one_intermediate_cannot_give(backbone, tmp_path):
     made = plan(study)
     assert Store(store).manifest(key_of(made, "train names.s0"))["examples"] == 30
     assert Store(store).manifest(key_of(made, "train none+towns.s0"))["examples"] == 40, "the target is never matched"
+
+
+def test_a_training_that_runs_away_is_remembered(backbone, tmp_path):
+    wild = {"task": "mood", "recipe": {"rate": 1e30, "head_rate": 1e30, "warmup": 0}}
+    study = Study.load(write_study(tmp_path, backbone, intermediate={"entities": ["names"], "other": [wild]}))
+    first = run(study, tmp_path / "store")
+    assert list(first.failed) == ["train mood.s0"] and "the loss is" in first.failed["train mood.s0"]
+    assert first.skipped == ["train mood+towns.s0", "evaluate mood+towns.s0"]
+    assert "evaluate names+towns.s0" in first.done
+    for retry in (False, True):
+        begun = []
+        again = run(
+            study,
+            tmp_path / "store",
+            retry_failed=retry,
+            on_event=lambda event, begun=begun: event.kind == "start" and begun.append(event.node.label),
+        )
+        assert begun == (["train mood.s0"] if retry else [])
+        assert ("--retry-failed" in again.failed["train mood.s0"]) is not retry
 
 
 def test_a_match_too_small_for_the_updates(backbone, tmp_path):

@@ -123,7 +123,8 @@ def _attempt(
         summary.failed[node.label] = str(error)
         store.fail(node.id, node.label, str(error))
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; details in {_keep_traceback(node, context)}"
+        kept = _keep_traceback(node, context)
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; details in {kept}"
         summary.failed[node.label] = text
         store.fail(node.id, node.label, text)
     finally:
