@@ -183,6 +183,9 @@ class Store:
         for path in (self.root / "artifacts").glob("*"):
             if not (path / MANIFEST).exists():
                 shutil.rmtree(path, ignore_errors=True)
+        for path in (self.root / "claims").glob("*.json"):
+            if self.has(path.stem) and _abandoned(path):
+                path.unlink(missing_ok=True)
         for path in (self.root / "work").glob("*"):
             if self.has(path.name):  # killed right after the commit
                 shutil.rmtree(path, ignore_errors=True)

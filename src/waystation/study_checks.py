@@ -29,7 +29,7 @@ def metric_problems(names: Sequence[str], labels: Sequence[str]) -> list[Problem
 
 def code_problems(task: Task) -> list[tuple[str, str]]:
     """Languages of own tasks must be written by their canonical code: that is how they are looked up."""
-    found = []
+    found: list[tuple[str, str]] = []
     for split in task.splits:
         for code in task.languages(split):
             try:

@@ -39,16 +39,17 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
     for code, encoded in sets.items():
         kept = workspace / f"language={code}.parquet"
         if not kept.exists():
-            predictions = predict(
-                model,
-                encoded,
-                places,
-                checkpoint.pad,
-                form,
-                outputs,
-                tokens_per_micro_batch=step.tokens_per_micro_batch,
-                should_stop=context.should_stop,
-            )
+            with context.accelerator.autocast():
+                predictions = predict(
+                    model,
+                    encoded,
+                    places,
+                    checkpoint.pad,
+                    form,
+                    outputs,
+                    tokens_per_micro_batch=step.tokens_per_micro_batch,
+                    should_stop=context.should_stop,
+                )
             write(kept, encoded, predictions, form)
         tokens += int(encoded.offsets[-1])
         context.on_progress(tokens / max(1, total), code)
