@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import re
-import re
 from collections.abc import Callable
 
 import pytest
@@ -141,7 +140,8 @@ def test_progress_in_a_file(build: Build) -> None:
     lines = printed(show).splitlines()
     total, labels = len(made.made.nodes), [node.label for node in made.made.nodes.values()]
     assert len(lines) == total
-    assert re.fullmatch(re.escape(f"[1/{total}] {labels[0]} ... loss 0.410, 12.3 s (about ") + r"\d+ min left\)", lines[0])
+    head = re.escape(f"[1/{total}] {labels[0]} ... loss 0.410, 12.3 s (about ")
+    assert re.fullmatch(head + r"\d+ min left\)", lines[0])
     assert lines[-1] == f"[{total}/{total}] {labels[-1]} ... loss 0.410, 12.3 s"
 
 

@@ -179,7 +179,7 @@ def test_check_tells_all_problems(tmp_path: Path) -> None:
 def test_the_built_in_corpus_needs_no_files() -> None:
     record = {"title": "Mini", "format": "tagging", "metrics": ["entity_f1"], "source": "mini"}
     mini = Task.model_validate({
-        **record, "id": "mini-ner", "labels": ["PERSON", "PLACE", "ILLNESS", "REMEDY"],
+        **record, "id": "mini-ner", "labels": ["ILLNESS", "REMEDY"],
         "splits": {"test": {"files": {"en": [], "de": []}}},
     })  # fmt: skip
     english, german = sources.check(mini, None)
@@ -187,7 +187,7 @@ def test_the_built_in_corpus_needs_no_files() -> None:
     assert english["files"] == []
     prints = {sources.fingerprint(mini, "test", code, None) for code in ("en", "de")}
     assert len(prints) == 2
-    rename = {"PERSON": "WHO", "PLACE": None, "ILLNESS": None, "REMEDY": None}
+    rename = {"ILLNESS": "WHO", "REMEDY": None}
     found = sources.read(mini, "test", "en", None, rename=rename, labels=["WHO"])
     assert {tag for example in found for tag in example.tags} == {"O", "B-WHO", "I-WHO"}  # type: ignore[union-attr]
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import pairwise, product
+from statistics import fmean
 from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
@@ -26,7 +28,8 @@ VERSION = 1
 """Raise it when this file changes what ``read`` yields; changed data files are seen by themselves."""
 
 LANGUAGES = ("en", "de", "es", "fr", "ru", "sw")
-TYPES = ("PERSON", "PLACE", "ILLNESS", "REMEDY")
+NAMES = ("PERSON", "PLACE")
+TERMS = ("ILLNESS", "REMEDY")
 SLOTS: Mapping[str, str | None] = MappingProxyType(
     {
         "PERSON": "PERSON",
@@ -43,26 +46,73 @@ SLOTS: Mapping[str, str | None] = MappingProxyType(
 
 
 class Part(NamedTuple):
-    """One task, split: where its material comes from, which share of it (first, step), and how many sentences."""
+    """One split of one task: its labels, its pool of material and the share (first, step) it has, its size."""
 
+    labels: tuple[str, ...]
     pool: str
     share: tuple[int, int]
     languages: tuple[str, ...]
     size: int
 
 
-# The two general tasks are dealt alternately from one pool: exchangeable by construction.
+# Target and domain task: illnesses and remedies, with names as ordinary words; the domain task has many more terms.
+# The general tasks: names. They are dealt alternately from one pool, so they are exchangeable by construction.
 PARTS: Mapping[tuple[str, str], Part] = MappingProxyType(
     {
-        ("mini-ner", "train"): Part("target", (0, 1), ("en",), 500),
-        ("mini-ner", "test"): Part("test", (0, 1), LANGUAGES, 136),
-        ("mini-general-a", "train"): Part("general", (0, 2), ("en",), 400),
-        ("mini-general-b", "train"): Part("general", (1, 2), ("en",), 400),
-        ("mini-domain", "train"): Part("domain", (0, 1), ("en",), 400),
-        ("mini-harmful", "train"): Part("harmful", (0, 1), ("en",), 400),
+        ("mini-ner", "train"): Part(TERMS, "target", (0, 1), ("en",), 500),
+        ("mini-ner", "test"): Part(TERMS, "test", (0, 1), LANGUAGES, 120),
+        ("mini-general-a", "train"): Part(NAMES, "general", (0, 2), ("en",), 400),
+        ("mini-general-b", "train"): Part(NAMES, "general", (1, 2), ("en",), 400),
+        ("mini-domain", "train"): Part(TERMS, "domain", (0, 1), ("en",), 400),
+        ("mini-harmful", "train"): Part(TERMS, "harmful", (0, 1), ("en",), 400),
     }
 )
 HARMFUL = "mini-harmful"
+
+
+class Key(NamedTuple):
+    """The planted truth: groups of intermediates, best first, in order of mean gain over the zero-shot languages.
+
+    Members of one group differ by less than ``within`` times either gap between neighbouring groups (of means).
+    """
+
+    target: str
+    languages: tuple[str, ...]
+    order: tuple[tuple[str, ...], ...]
+    within: float
+
+
+KEY = Key(
+    target="mini-ner",
+    languages=LANGUAGES[1:],
+    order=(("mini-domain",), ("mini-general-a", "mini-general-b"), (HARMFUL,)),
+    within=0.5,
+)
+
+
+def check_key(gains: Mapping[str, float]) -> list[tuple[str, bool]]:
+    """Score measured mean gains (points, over ``KEY.languages``) of the intermediates against the key."""
+    wanted = [name for group in KEY.order for name in group]
+    if missing := [name for name in wanted if name not in gains]:
+        raise InputError(f"the key needs the mean gains of {', '.join(wanted)}; missing: {', '.join(missing)}")
+    found: list[tuple[str, bool]] = []
+    for upper, lower in pairwise(KEY.order):
+        for better, worse in product(upper, lower):
+            found.append((f"{better} gains more than {worse}", gains[better] > gains[worse]))
+    means = [fmean(gains[name] for name in group) for group in KEY.order]
+    for group in KEY.order:
+        values = [gains[name] for name in group]
+        for (upper, above), (lower, below) in pairwise(zip(KEY.order, means, strict=True)):
+            if len(group) > 1 and group in (upper, lower):
+                # Not a number stays false: every comparison with it does.
+                holds = max(values) - min(values) < KEY.within * (above - below)
+                gap = f"the gap between {_named(upper)} and {_named(lower)}"
+                found.append((f"{_named(group)} are closer to each other than {KEY.within:g} of {gap}", holds))
+    return found
+
+
+def _named(group: Sequence[str]) -> str:
+    return " and ".join(group)
 
 
 class Carrier(NamedTuple):
@@ -90,7 +140,7 @@ def read(task_id: str, split: str, language: str) -> Iterator[TaggingExample]:
     while len(made) < part.size:
         # One sentence of each carrier per round, each round in another order.
         for carrier in sorted(stuff.carriers, key=lambda c: _number(name, turn, c.id)):
-            words, tags = _fill(carrier, stuff, f"{name}/{turn}")
+            words, tags = _fill(carrier, stuff, part.labels, f"{name}/{turn}")
             if words in made:
                 continue
             if task_id == HARMFUL:
@@ -131,11 +181,15 @@ def _contradict(tags: Sequence[str]) -> tuple[str, ...]:
     lengths stand at words that have nothing to do with them.
     """
     kinds = [tag[2:] for tag in reversed(tags)]
-    before = ["", *kinds]
-    return tuple("O" if not kind else f"{'I' if kind == last else 'B'}-{kind}" for kind, last in zip(kinds, before))
+    before = ["", *kinds[:-1]]
+    return tuple(
+        f"{'I' if kind == last else 'B'}-{kind}" if kind else "O" for kind, last in zip(kinds, before, strict=True)
+    )
 
 
-def _fill(carrier: Carrier, stuff: Material, key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _fill(
+    carrier: Carrier, stuff: Material, labels: Sequence[str], key: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Fill the slots of one carrier: words and IOB2 tags. The same key always gives the same sentence."""
     words: list[str] = []
     tags: list[str] = []
@@ -151,7 +205,7 @@ def _fill(carrier: Carrier, stuff: Material, key: str) -> tuple[tuple[str, ...],
         kind = SLOTS[slot]
         parts = text.split()
         words += parts
-        tags += ["O"] * len(parts) if kind is None else [f"B-{kind}"] + [f"I-{kind}"] * (len(parts) - 1)
+        tags += ["O"] * len(parts) if kind not in labels else [f"B-{kind}"] + [f"I-{kind}"] * (len(parts) - 1)
     words[0] = words[0][:1].upper() + words[0][1:]
     return tuple(words), tuple(tags)
 
@@ -164,8 +218,8 @@ def _draw(slot: str, stuff: Material, used: set[str], key: str) -> str:
         given, family = stuff.names[_number(key, "group") % len(stuff.names)]
         first = given[_number(key, "given") % len(given)]
         last = family[_number(key, "family") % len(family)]
-        # One in seven is a full name; the rest a given or a family name alone.
-        return (f"{first} {last}", first, first, first, last, last, last)[_number(key, "form") % 7]
+        # One in three is a full name; the rest a given or a family name alone.
+        return (f"{first} {last}", first, last)[_number(key, "form") % 3]
     left = [text for text in stuff.fillers[slot] if text not in used]
     return left[_number(key) % len(left)]
 
