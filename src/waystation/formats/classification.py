@@ -50,7 +50,8 @@ def encode(
     """Encode each text or pair as one window in the tokenizer's own layout; ``stride`` has no meaning here.
 
     What exceeds ``max_length`` is cut from the longer text first. ``stats``: ``tokens`` T; ``words`` by ``words_in``;
-    ``subtokens``: tokens that are not special; ``unknown`` tokens; ``windows``; ``truncated``: examples cut.
+    ``subtokens`` of the whole texts, cut or not, as ``words`` are (fertility is subtokens / words); ``unknown`` ones
+    among them; ``windows``; ``truncated``: examples cut.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -64,10 +65,9 @@ def encode(
     ids: list[str] = []
     clusters: list[str | None] = []
     gold: list[Gold] = []
-    truncated = specials = 0
+    truncated = subtokens = unknown = 0
     stream = iter(examples)
     backend.no_padding()
-    backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
     try:
         while batch := list(islice(stream, BATCH)):
             texts = []
@@ -85,14 +85,24 @@ def encode(
                 ids.append(example.id)
                 clusters.append(example.cluster)
                 gold.append(example.label)
-            for encoding in backend.encode_batch_fast(texts):
+            cut = []
+            backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
+            for text, encoding in zip(texts, backend.encode_batch_fast(texts), strict=True):
                 numbers = encoding.ids
                 tokens.extend(numbers)
                 sizes.append(len(numbers))
-                specials += backend.num_special_tokens_to_add(encoding.n_sequences == 2)
-                truncated += len(numbers) == max_length and bool(encoding.overflowing)
                 if typed:
                     types.extend(encoding.type_ids)
+                if len(numbers) == max_length and encoding.overflowing:
+                    cut.append(text)
+                else:
+                    subtokens += len(numbers) - backend.num_special_tokens_to_add(encoding.n_sequences == 2)
+                    unknown += numbers.count(tokenizer.unk_token_id)
+            truncated += len(cut)
+            backend.no_truncation()  # what was cut is counted whole: fertility speaks of texts, not of windows
+            for encoding in backend.encode_batch_fast(cut):
+                subtokens += len(encoding.ids) - backend.num_special_tokens_to_add(encoding.n_sequences == 2)
+                unknown += encoding.ids.count(tokenizer.unk_token_id)
     finally:
         backend.no_truncation()
     flat = np.frombuffer(tokens, np.int32)
@@ -109,8 +119,8 @@ def encode(
         stats={
             "tokens": len(flat),
             "words": sum(words),
-            "subtokens": len(flat) - specials,
-            "unknown": 0 if tokenizer.unk_token_id is None else int((flat == tokenizer.unk_token_id).sum()),
+            "subtokens": subtokens,
+            "unknown": unknown,
             "windows": len(ids),
             "truncated": truncated,
         },
