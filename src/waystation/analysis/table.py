@@ -15,6 +15,7 @@ from typing import Any
 from waystation import places
 from waystation.plan import Chain, Plan, plan
 from waystation.scoring import metrics
+from waystation.steps.records import TrainStep
 from waystation.store import Store
 from waystation.study import BASELINE, Study
 
@@ -121,10 +122,10 @@ def gains(
         manifest = opened.manifest(chain.evaluate)
         key = (chain.intermediate, chain.target, chain.seed)
         scores[key] = {(item.metric, item.language): item for item in _scores(study, chain, manifest, opened)}
-        classes[key] = manifest["numerics"]
+        classes[key] = {phase: opened.manifest(step)["numerics"] for phase, step in _made_by(chain, made, opened)}
         found.scores += scores[key].values()
         found.languages.setdefault(chain.target, manifest["languages"])
-    found.numerics = _distinct([*classes.values()])
+    found.numerics = _distinct([numerics for phases in classes.values() for numerics in phases.values()])
     for target in study.target:
         for group, use in study.uses():
             seeds = [
@@ -138,7 +139,8 @@ def gains(
                     for seed in seeds
                 }
                 mixed = any(
-                    classes[use.label, target.label, seed] != classes[BASELINE, target.label, seed] for seed in seeds
+                    _differ(classes[use.label, target.label, seed], classes[BASELINE, target.label, seed])
+                    for seed in seeds
                 )
                 marks = _marks(study, use.task, target, mixed, len(seeds))
                 found.rows += _rows(study, use.label, target.label, pairs, marks)
@@ -147,6 +149,22 @@ def gains(
 
 
 Pairs = dict[int, tuple[dict[tuple[str, str], Score], dict[tuple[str, str], Score]]]
+
+
+def _made_by(chain: Chain, made: Plan, store: Store) -> list[tuple[str, str]]:
+    """(phase, step) of the computations behind a chain's scores that the store still holds."""
+    steps = [("evaluate", chain.evaluate), ("target", chain.train)]
+    trained = made.nodes[chain.train].step
+    if isinstance(trained, TrainStep) and trained.parent is not None:
+        steps.append(("intermediate", trained.parent))
+    return [(phase, step) for phase, step in steps if store.has(step)]
+
+
+def _differ(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Whether two chains were computed in different numerics classes; all training is held to the baseline's."""
+    matching = {"intermediate": "target"}
+    pairs = [(ours[phase], theirs.get(matching.get(phase, phase))) for phase in ours]
+    return any(one != other for one, other in pairs if other is not None)
 
 
 def metric_names(study: Study, target: Any) -> tuple[str, ...]:

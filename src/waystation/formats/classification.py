@@ -49,7 +49,8 @@ def encode(
 ) -> Encoded:
     """Encode each text or pair as one window in the tokenizer's own layout; ``stride`` has no meaning here.
 
-    What exceeds ``max_length`` is cut from the longer text first. ``stats``: ``tokens`` T; ``words`` by ``words_in``;
+    What exceeds ``max_length`` is cut from the longer text first; ``words`` of such an example are those left, in
+    proportion to its tokens. ``stats``: ``tokens`` T; ``words`` of the whole texts by ``words_in``;
     ``subtokens`` of the whole texts, cut or not, as ``words`` are (fertility is subtokens / words); ``unknown`` ones
     among them; ``windows``; ``truncated``: examples cut.
     """
@@ -65,7 +66,7 @@ def encode(
     ids: list[str] = []
     clusters: list[str | None] = []
     gold: list[Gold] = []
-    truncated = subtokens = unknown = 0
+    truncated = subtokens = unknown = whole_words = 0
     stream = iter(examples)
     backend.no_padding()
     try:
@@ -85,7 +86,7 @@ def encode(
                 ids.append(example.id)
                 clusters.append(example.cluster)
                 gold.append(example.label)
-            cut = []
+            cut, first = [], len(sizes)
             backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
             for text, encoding in zip(texts, backend.encode_batch_fast(texts), strict=True):
                 numbers = encoding.ids
@@ -94,15 +95,20 @@ def encode(
                 if typed:
                     types.extend(encoding.type_ids)
                 if len(numbers) == max_length and encoding.overflowing:
-                    cut.append(text)
+                    cut.append((len(sizes) - 1, text))
                 else:
                     subtokens += len(numbers) - backend.num_special_tokens_to_add(encoding.n_sequences == 2)
                     unknown += numbers.count(tokenizer.unk_token_id)
+            whole_words += sum(words[first:])
             truncated += len(cut)
             backend.no_truncation()  # what was cut is counted whole: fertility speaks of texts, not of windows
-            for encoding in backend.encode_batch_fast(cut):
-                subtokens += len(encoding.ids) - backend.num_special_tokens_to_add(encoding.n_sequences == 2)
+            for (at, _), encoding in zip(cut, backend.encode_batch_fast([text for _, text in cut]), strict=True):
+                special = backend.num_special_tokens_to_add(encoding.n_sequences == 2)
+                whole = len(encoding.ids) - special
+                subtokens += whole
                 unknown += encoding.ids.count(tokenizer.unk_token_id)
+                # matched arms are matched in words that the model sees, not in words that were cut off
+                words[at] = round(words[at] * (max_length - special) / whole)
     finally:
         backend.no_truncation()
     flat = np.frombuffer(tokens, np.int32)
@@ -118,7 +124,7 @@ def encode(
         gold=gold,
         stats={
             "tokens": len(flat),
-            "words": sum(words),
+            "words": whole_words,
             "subtokens": subtokens,
             "unknown": unknown,
             "windows": len(ids),

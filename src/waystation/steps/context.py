@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from waystation.backbones import Backbone
+from waystation.errors import InputError
 from waystation.store import Store
 
 if TYPE_CHECKING:
@@ -55,8 +56,15 @@ class Context:
     def accelerator(self) -> Accelerator:
         """Device, precision and processes."""
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
 
-        return Accelerator(mixed_precision="bf16" if self.precision == "bf16" else "no")
+        # a process may run studies of different precision; the library keeps the first one's settings otherwise
+        AcceleratorState._reset_state(reset_partial_state=True)
+        made = Accelerator(mixed_precision="bf16" if self.precision == "bf16" else "no")
+        if made.num_processes > 1:
+            # Each process claims steps for itself here; the loop alone knows how to share one.
+            raise InputError("a run is one process for now: start it without torchrun or accelerate launch")
+        return made
 
     def numerics(self) -> dict[str, Any]:
         """The numerics class: within it results are bit-equal, between classes pairs are flagged."""

@@ -58,6 +58,7 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         shutil.copyfile(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
     return {
         "languages": details,
+        "selected_on": context.store.manifest(step.model)["selected_on"],
         "tokens": tokens,
         "seconds": round(time.monotonic() - started, 3),
         "numerics": context.numerics(),

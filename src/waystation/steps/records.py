@@ -68,7 +68,7 @@ class EncodeStep(Record):
     """Examples of one task, split and language as ragged token arrays."""
 
     kind: Annotated[Literal["encode"], IDENTITY] = "encode"
-    version: Annotated[int, IDENTITY] = 1
+    version: Annotated[int, IDENTITY] = 2
     task: Annotated[Task, EXECUTION]
     content: Annotated[str, IDENTITY]
     split: Annotated[Split, IDENTITY]
@@ -86,7 +86,7 @@ class TrainStep(Record):
     """One training phase: backbone or parent model → model (a delta on the backbone)."""
 
     kind: Annotated[Literal["train"], IDENTITY] = "train"
-    version: Annotated[int, IDENTITY] = 1
+    version: Annotated[int, IDENTITY] = 2
     phase: Annotated[Phase, IDENTITY]
     task: Annotated[str, EXECUTION]
     format: Annotated[FormatName, IDENTITY]

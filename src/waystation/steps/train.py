@@ -26,19 +26,18 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
     """Train and write the artifact into ``folder``; returns details for the manifest."""
     recipe, form = step.recipe, formats.get(step.format)
     encoded = encoding.load(context.store.folder(step.encoding), context.store.manifest(step.encoding)["stats"])
-    examples = draw_subset(encoded, step.subset, step.seed)
-    used = len(examples)
-    words = int(encoded.words[examples].sum())
-    learned = examples
+    # Validation is carved out first: arms are matched in what they learn from.
+    learned = held = np.arange(len(encoded), dtype=np.int64)
     if recipe.validation is not None:
-        learned, held = carve(encoded, examples, recipe.validation.fraction, step.seed)
+        learned, held = carve(encoded, learned, recipe.validation.fraction, step.seed)
+    learned = draw_subset(encoded, step.subset, step.seed, learned)
     if step.subset is not None and len(learned) * step.subset.passes < recipe.updates:
         raise InputError(
             f"match leaves {len(learned)} examples for {recipe.updates} updates; "
             "raise match.amount or match.passes, or lower updates"
         )
     checkpoint = context.checkpoint
-    windows = windows_of(encoded, examples)
+    windows = windows_of(encoded, learned if recipe.validation is None else np.union1d(learned, held))
     touched = [encoded.tokens[a:b] for a, b in zip(encoded.offsets[windows], encoded.offsets[windows + 1], strict=True)]
     try:
         rows = active_rows(np.concatenate(touched), checkpoint.vocabulary, checkpoint.pad)
@@ -67,16 +66,17 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         )
 
         def validate(model: TaskModel) -> float:
-            found = predict(
-                model,
-                encoded,
-                places,
-                checkpoint.pad,
-                form,
-                outputs,
-                examples=held,
-                tokens_per_micro_batch=recipe.tokens_per_micro_batch,
-            )
+            with context.accelerator.autocast():
+                found = predict(
+                    model,
+                    encoded,
+                    places,
+                    checkpoint.pad,
+                    form,
+                    outputs,
+                    examples=held,
+                    tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+                )
             golds = [encoded.gold[i] for i in held.tolist()]
             return metrics.score([metric], golds, found)[metric]
 
@@ -104,25 +104,21 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         folder,
         model,
         embedding,
-        {
-            "losses": log.losses,
-            "validation": log.validation,
-            "selected_update": log.selected,
-            "selected_on": None
-            if recipe.validation is None or recipe.validation.select == "last"
-            else "source language",
-        },
+        {"losses": log.losses, "validation": log.validation, "selected_update": log.selected},
     )
+    selected = recipe.validation is not None and recipe.validation.select == "best"
     shape = backbones.shape(context.backbone)
     mean = sum(map(len, touched)) / max(1, len(windows))
     return {
         "seconds": round(log.seconds, 3),
         "tokens": log.tokens,
         "flops": shape.flops(log.tokens, mean, training=True) if shape else None,
-        "examples": used,
-        "words": words,
+        "examples": len(learned),
+        "words": int(encoded.words[learned].sum()),
         "active_rows": len(rows),
         "loss": log.losses[-1] if log.losses else None,
         "validation": log.validation,
-        "numerics": context.numerics(),
+        # the language on which the checkpoint was chosen; None: the last one, chosen on nothing
+        "selected_on": context.store.manifest(step.encoding)["identity"]["language"] if selected else None,
+        "numerics": context.numerics() | {"tokens_per_micro_batch": recipe.tokens_per_micro_batch},
     }

@@ -26,14 +26,15 @@ class Batch:
     types: torch.Tensor | None
 
 
-def draw_subset(encoded: Encoded, subset: Subset | None, seed: int) -> Indices:
-    """Examples that a training step uses: all, or a random subset drawn anew per seed, sorted.
+def draw_subset(encoded: Encoded, subset: Subset | None, seed: int, among: Indices | None = None) -> Indices:
+    """Examples that a training step uses: all (of ``among``), or a random subset drawn anew per seed, sorted.
 
     ``words``: whole examples until the amount is reached. Raises InputError where the data holds less than asked for.
     """
+    among = np.arange(len(encoded), dtype=np.int64) if among is None else among
     if subset is None:
-        return np.arange(len(encoded), dtype=np.int64)
-    order = np.random.default_rng(derive(seed, "subset")).permutation(len(encoded))
+        return among
+    order = among[np.random.default_rng(derive(seed, "subset")).permutation(len(among))]
     sizes = encoded.words[order].astype(np.int64) if subset.by == "words" else np.ones(len(order), dtype=np.int64)
     total = np.cumsum(sizes)
     if not len(total) or total[-1] < subset.amount:

@@ -94,7 +94,10 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     sampler = Sampler(job.examples, recipe.batch, job.order_seed, spread)
     log, best = Log(), _Best()
     torch.manual_seed(job.dropout_seed + accelerator.process_index)
-    done = _restore(model, optimizer, best, log, checkpoint.load(job.workspace))
+    saved = checkpoint.load(job.workspace)
+    if saved is not None and saved.progress["tokens_per_micro_batch"] != recipe.tokens_per_micro_batch:
+        saved = None  # dropout draws follow the cut: going on with another one would be neither run
+    done = _restore(model, optimizer, best, log, saved)
     saved_at = time.monotonic()
     for update in range(done, recipe.updates):
         if job.should_stop():
@@ -215,6 +218,7 @@ def _save(
         "tokens": log.tokens,
         "factor": log.factor,
         "seconds": log.seconds,
+        "tokens_per_micro_batch": job.recipe.tokens_per_micro_batch,
         "selected": log.selected,
         "best": None if not best.weights else {"score": best.score, "update": best.update, "factor": best.factor},
     }
