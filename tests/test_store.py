@@ -420,3 +420,21 @@ def test_a_store_may_lie_in_a_folder_with_blanks_and_accents(tmp_path: Path) -> 
     store = Store(tmp_path / "mi almacén de prueba")
     put(store)
     assert store.has(KEY) and store.verify() == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"files": {}}', b"null"])
+def test_a_manifest_of_the_wrong_shape_is_one_line(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    path = store.folder("a" * 64) / "manifest.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="remove the folder and run the study again"):
+        store.manifest("a" * 64)
+
+
+def test_an_unreadable_failure_is_no_failure(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.fail("a" * 64, "train x", "it broke")
+    assert store.failure("a" * 64) == "it broke"
+    (tmp_path / "failures" / f"{'a' * 64}.json").write_text("{")
+    assert store.failure("a" * 64) is None

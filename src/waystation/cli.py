@@ -12,7 +12,7 @@ import typer
 
 from waystation import cli_show
 from waystation.cli_show import DataOption, JsonOption, StoreOption, show_json
-from waystation.errors import WaystationError
+from waystation.errors import InputError, WaystationError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,6 +78,14 @@ def run(
         raise typer.Exit(1)
 
 
+def report_file(path: Path) -> Path:
+    """The file of ``--output``, refused before any work where it cannot be written."""
+    above = next((folder for folder in path.absolute().parents if folder.exists()), Path("/"))
+    if not path.name or path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"--output '{path}': no file can be written there; give the name of a file")
+    return path
+
+
 def command_line() -> str:
     """The command that is running, as one would type it."""
     return shlex.join(["waystation", *sys.argv[1:]])
@@ -126,6 +134,7 @@ def demo(
     from waystation.store import Store
     from waystation.study import Study, shipped
 
+    report_file(output)
     loaded = (
         Study.load(shipped("demo"), seeds=seeds)
         if data is None
@@ -236,6 +245,8 @@ def gains(
     from waystation.analysis.table import as_csv
     from waystation.analysis.table import gains as compute
 
+    if as_json and csv:
+        raise InputError("--json and --csv exclude each other; give one")
     loaded = load(study, profile, overrides, seeds)
     found = compute(loaded, store, data)
     if as_json:
@@ -266,6 +277,7 @@ def report(
     from waystation.store import Store
 
     loaded = load(study, profile, overrides, seeds)
+    report_file(output)
     made = make(loaded, places.data_folder(data))
     found = compute(loaded, store, data, made=made)
     typer.echo(

@@ -51,6 +51,9 @@ def tasks(
     if as_json:
         show_json([task.model_dump(mode="json") for task in chosen])
         return
+    if not chosen:
+        domains = ", ".join(sorted({task.domain for task in catalog().values()}))
+        typer.echo(f"no task fits; domains are: {domains}", err=True)
     for task in chosen:
         sample = " [sample]" if any(files.sample for files in task.splits.values()) else ""
         train, test = task.languages("train"), task.languages("test")
@@ -85,11 +88,11 @@ def languages(
 
 def backbone(
     name: Annotated[str, typer.Argument(help="bundled, a hub id, or a folder.")] = "bundled",
-    layers: Annotated[int | None, typer.Option(help="Keep only the lowest layers.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Keep only the lowest layers.")] = None,
     search: Annotated[
         str | None, typer.Option(metavar="LANG,...", help="Measure sentence search on Tatoeba pairs (needs --data).")
     ] = None,
-    pairs: Annotated[int, typer.Option(help="Pairs per language for --search.")] = 300,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs per language for --search.")] = 300,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -303,7 +303,10 @@ def measured_rate(store: Any) -> float | None:
     """Median FLOPs per second of the trainings in a store, or None."""
     rates = []
     for key in store.identities() if store is not None else []:
-        manifest = store.manifest(key)
+        try:
+            manifest = store.manifest(key)
+        except InputError:
+            continue  # `store verify` tells of it
         if manifest["kind"] == "train" and manifest.get("seconds") and manifest.get("flops"):
             rates.append(manifest["flops"] / manifest["seconds"])
     return sorted(rates)[len(rates) // 2] if rates else None

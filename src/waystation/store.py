@@ -52,6 +52,9 @@ class Store:
         self.root = Path(root)
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"store '{self.root}' is a file; give a folder with --store")
+        above = next((folder for folder in self.root.parents if folder.exists()), self.root)
+        if not self.root.exists() and not (above.is_dir() and os.access(above, os.W_OK)):
+            raise InputError(f"store '{self.root}' cannot be made in {above}; give another folder with --store")
 
     def folder(self, key: str) -> Path:
         """Where the artifact of an identity lies."""
@@ -70,7 +73,10 @@ class Store:
             raise InputError(f"{self.root}: no artifact {key[:12]}; run the study first") from None
         except ValueError:
             raise InputError(f"{path}: not valid JSON; remove the folder and run the study again") from None
-        if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        shape = {"id": str, "kind": str, "step": dict, "identity": dict, "files": dict}
+        if not isinstance(content, dict) or any(
+            not isinstance(content.get(name), kind) for name, kind in shape.items()
+        ):
             raise InputError(f"{path}: not a manifest; remove the folder and run the study again")
         return content
 
@@ -141,7 +147,10 @@ class Store:
     def failure(self, key: str) -> str | None:
         """The message of a step that failed before, or None."""
         path = self.root / "failures" / f"{key}.json"
-        return str(json.loads(path.read_bytes())["message"]) if path.is_file() else None
+        try:
+            return str(json.loads(path.read_bytes())["message"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None  # nothing that could be told: the step is simply done again
 
     def forget_failure(self, key: str) -> None:
         """Let a failed step be done again."""

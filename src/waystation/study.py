@@ -37,7 +37,7 @@ class Use(Record):
     labels: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
     train: Annotated[TrainOn | None, IDENTITY] = None
     languages: Annotated[tuple[str, ...] | None, IDENTITY] = None
-    metrics: Annotated[tuple[str, ...] | None, EXECUTION] = None
+    metrics: Annotated[tuple[str, ...] | None, EXECUTION] = Field(default=None, min_length=1)
     recipe: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
 
     @property
@@ -119,7 +119,7 @@ class Study(Record):
     @classmethod
     def _count_of_seeds(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
-            if value < 1:
+            if not 1 <= value <= 1000:
                 raise ValueError("seeds must be a count of at least 1 or a list of integers")
             return tuple(range(value))
         return value
@@ -237,7 +237,9 @@ class Study(Record):
             if use.label in targets:
                 found.append((("target", at), f"the name '{use.label}' is taken; give this use another `name:`"))
             targets.add(use.label)
-        found += [(("languages", at), text) for at, text in study_checks.language_problems(self.languages)]
+        known_targets = [use for use in self.target if use.task in {**known.catalog(), **self.tasks}]
+        have = {code for use in known_targets for code in self.find(use.task).languages("test")}
+        found += [(("languages", at), text) for at, text in study_checks.language_problems(self.languages, have)]
         for name, task in self.tasks.items():
             found += [(("tasks", name, split), text) for split, text in study_checks.code_problems(task)]
         if self.primary is not None:
@@ -252,7 +254,7 @@ class Study(Record):
         found = study_checks.label_problems(use.labels, task, ("labels",))
         if not found and not self.labels_of(use):
             found.append((("labels",), f"every label of '{task.id}' is left out; keep at least one"))
-        found += study_checks.metric_problems(use.metrics or task.metrics, self.labels_of(use))
+        found += study_checks.metric_problems(use.metrics or task.metrics, task, self.labels_of(use))
         try:
             self.recipe_of(use, phase)
         except ValidationError as error:
@@ -273,10 +275,10 @@ class Study(Record):
             text = f"task '{trained.id}' has no training data in '{self.source}' (it has: {has})"
             found.append(((), text + ("; name a task to train on with `train:`" if phase == "target" else "")))
         if phase == "target":
-            own = [(("languages", at), text) for at, text in study_checks.language_problems(use.languages or ())]
-            found += own
             asked = use.languages or self.languages
             have = task.languages("test")
+            own = study_checks.language_problems(use.languages or (), have)
+            found += [(("languages", at), text) for at, text in own]
             if not study_checks.language_problems(asked) and not (
                 have if "all" in asked else study_checks.among(asked, have)
             ):

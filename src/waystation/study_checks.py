@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from waystation import languages
@@ -14,14 +14,22 @@ Problem = tuple[Place, str]
 """A place in the study file and one line on what is wrong there."""
 
 
-def metric_problems(names: Sequence[str], labels: Sequence[str]) -> list[Problem]:
-    """Metrics that are unknown, or that ask for a label that the use does not end up with."""
+def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> list[Problem]:
+    """Metrics that are unknown, do not fit the format, or ask for a label that the use does not end up with."""
     from waystation.scoring import metrics  # brings numpy: not before a study is really read
 
     found: list[Problem] = []
     for name in names:
         try:
             metrics.check(name, labels)
+            base = name.partition(":")[0]
+            plain = task.reader is not None and task.reader.scheme == "plain"
+            of_tags = base in ("entity_f1", "token_accuracy")
+            if of_tags != (task.format == "tagging") or (base == "entity_f1" and plain):
+                fitting = "accuracy, macro_f1, f1:LABEL"
+                if task.format == "tagging":
+                    fitting = "token_accuracy" if plain else "entity_f1, entity_f1:TYPE, token_accuracy"
+                raise InputError(f"metric '{name}' does not fit '{task.id}' ({task.format}); use {fitting}")
         except InputError as error:
             found.append((("metrics",), str(error)))
     return found
@@ -43,7 +51,12 @@ def code_problems(task: Task) -> list[tuple[str, str]]:
 
 
 def label_problems(labels: Mapping[str, Any], task: Task, place: Place) -> list[Problem]:
-    """Labels of a map that the task does not have."""
+    """Labels of a map that the task does not have, or that cannot be left out."""
+    if task.format == "tagging" and task.reader is not None and task.reader.scheme == "plain":
+        left_out = [old for old, new in labels.items() if new is None]
+        if left_out:
+            text = f"label '{left_out[0]}' cannot be left out: every word of '{task.id}' has a tag; map it to another"
+            return [((*place, left_out[0]), text)]
     return [
         (
             (*place, old),
@@ -54,17 +67,24 @@ def label_problems(labels: Mapping[str, Any], task: Task, place: Place) -> list[
     ]
 
 
-def language_problems(names: Sequence[str]) -> list[tuple[int, str]]:
-    """Names that are neither a language nor a group, with their place in the list."""
-    found = []
+def language_problems(names: Sequence[str], have: Container[str] | None = None) -> list[tuple[int, str]]:
+    """Names that are neither a language nor a group, or languages that are not to be had, with their place in the list.
+
+    A group means those of its members that are to be had; a language that is named must be there. (Where nothing of
+    the list is to be had, the target says so.)
+    """
+    unknown, absent, present = [], [], False
     for at, name in enumerate(names):
-        if name == "all":
-            continue
         try:
-            languages.expand([name])
+            codes = () if name == "all" else languages.expand([name])
         except InputError as error:
-            found.append((at, str(error)))
-    return found
+            unknown.append((at, str(error)))
+            continue
+        if have is None or name == "all" or any(code in have for code in codes):
+            present = True
+        elif not languages.is_group(name):
+            absent.append((at, f"no target has test data in '{name}'; leave it out or name a target that has"))
+    return sorted(unknown + (absent if present else []))
 
 
 def among(asked: Sequence[str], have: Sequence[str]) -> list[str]:

@@ -46,23 +46,24 @@ def fill(folder: Path, files: dict[str, str] = FILES) -> Path:
 
 
 def test_folders_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = task(path=str(fill(tmp_path / "elsewhere")))
-    assert sources.folder(mine, None) == tmp_path / "elsewhere"
     alias = fill(tmp_path / "data" / "other notes")
-    assert sources.folder(mine, tmp_path / "data") == alias
+    assert sources.folder(task(), tmp_path / "data") == alias
     own = fill(tmp_path / "data" / "notes")
-    assert sources.folder(mine, tmp_path / "data") == own
+    assert sources.folder(task(), tmp_path / "data") == own
     monkeypatch.setenv("WAYSTATION_DATA", str(tmp_path / "data"))
-    assert sources.folder(mine, None) == own
-    assert sources.folder(mine, tmp_path / "empty") == tmp_path / "elsewhere"
+    assert sources.folder(task(), None) == own
+    mine = task(path=str(tmp_path / "elsewhere"))
+    assert sources.folder(mine, None) == own  # a path that is not there gives way
+    fill(tmp_path / "elsewhere")
+    assert sources.folder(mine, None) == tmp_path / "elsewhere"  # a path that is there was meant
 
 
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         sources.folder(task(), tmp_path)
     assert str(caught.value) == (
-        f"task 'notes': no folder {tmp_path / 'notes'}, {tmp_path / 'other notes'}: put train one.txt, train two.txt, "
-        "test-eng.txt and 1 more into one of them, or say --data DIR (or $WAYSTATION_DATA)"
+        f"task 'notes': no folder {tmp_path / 'notes'} or {tmp_path / 'other notes'}: put train one.txt, "
+        "train two.txt, test-eng.txt and 1 more there, or say --data DIR (or $WAYSTATION_DATA)"
     )
     with pytest.raises(InputError, match=r"no data folder is given: put train one\.txt, .* into DIR/notes/ and say"):
         sources.folder(task(), None)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from waystation import places
+from waystation.errors import InputError
 from waystation.plan import Chain, Plan, plan
 from waystation.scoring import metrics
 from waystation.steps.records import TrainStep
 from waystation.store import Store
 from waystation.study import BASELINE, Study
+from waystation.tasks.task import Split, Task
 
 COUNTED = ("entity_f1", "token_accuracy", "accuracy")
 """Metrics that the stored counts give without reading the predictions themselves."""
@@ -179,6 +181,10 @@ def _scores(study: Study, chain: Chain, manifest: dict[str, Any], store: Store) 
     names = metric_names(study, target)
     for language in manifest["languages"]:
         path = store.folder(chain.evaluate) / f"language={language}.parquet"
+        try:
+            pq.read_metadata(path)
+        except (OSError, ValueError):  # pyarrow's own errors are among these
+            raise InputError(f"{path} is missing or damaged; remove its folder and run the study again") from None
         values: dict[str, float] = {}
         counted = [name for name in names if name in COUNTED]
         if counted:
@@ -255,10 +261,12 @@ def _marks(study: Study, intermediate: str, target: Any, mixed: bool, seeds: int
     trained = target.train.task if target.train else target.task
     if any(seen.get(task) in {"labels", "parallel"} for task in {intermediate, target.task, trained}):
         marks.append("seen by this backbone")
-    records = [study.find(task) for task in dict.fromkeys((intermediate, trained, target.task))]
-    if intermediate in records[-1].same_source or target.task in records[0].same_source:
+    before, taught, tested = (study.find(task) for task in (intermediate, trained, target.task))
+    if intermediate in {trained, target.task}:
+        marks.append("same data")
+    elif intermediate in tested.same_source or target.task in before.same_source:
         marks.append("same source")
-    parts = [(records[0], "train"), (records[-2 if len(records) > 2 else -1], "train"), (records[-1], "test")]
+    parts: list[tuple[Task, Split]] = [(before, "train"), (taught, "train"), (tested, "test")]
     if any(split in task.splits and task.splits[split].sample for task, split in parts):
         marks.append("sample")
     if mixed:

@@ -117,6 +117,9 @@ def _attempt(
     except InputError as error:
         # the input may be mended without a trace in the identity (a missing extra, a cache): never remembered
         summary.failed[node.label] = str(error)
+    except OSError as error:
+        # a full disk or a missing permission passes
+        summary.failed[node.label] = f"{error.strerror or error}: {error.filename or store.root}"
     except ModuleNotFoundError as error:
         summary.failed[node.label] = f"the package '{error.name}' is missing; pip install 'waystation[bundled]'"
     except WaystationError as error:

@@ -19,17 +19,25 @@ def tatoeba(
 
     Layer, pooling and prefix are those of the backbone's record. Raises InputError where a file is missing.
     """
+    chosen = [languages.resolve(code) for code in codes]
+    texts = {
+        language.code: [_lines(data, language.iso3, side, pairs) for side in (language.iso3, "eng")]
+        for language in chosen
+    }
+
     import torch
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     found: dict[str, dict[str, float]] = {}
     record = known().get(backbone.id, Known(id=backbone.id, title=backbone.id))
     tokenizer = load_tokenizer(folder)
     changes = {} if backbone.layers is None else {"num_hidden_layers": backbone.layers}
     model = AutoModel.from_pretrained(folder, dtype=torch.float32, add_pooling_layer=False, **changes).eval()
-    for code in codes:
-        language = languages.resolve(code)
-        left, right = (_lines(data, language.iso3, side, pairs) for side in (language.iso3, "eng"))
+    for language in chosen:
+        left, right = texts[language.code]
         if len(left) != len(right):
             raise InputError(
                 f"tatoeba {language.code}: {len(left)} sentences against {len(right)} English ones; "

@@ -35,13 +35,17 @@ def checkpoint_folder(backbone: Backbone, cache: Path) -> Path:
     from huggingface_hub import snapshot_download
 
     commit = backbones.fingerprint(backbone)["revision"]
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "pytorch_model*.bin"]
     try:
-        return Path(
-            snapshot_download(
-                backbone.id, revision=commit, allow_patterns=patterns, local_files_only=backbones.offline()
+        for weights in ("*.safetensors", "pytorch_model*.bin"):  # the older format only where there is no other
+            patterns = ["*.json", "*.model", "*.txt", weights]
+            folder = Path(
+                snapshot_download(
+                    backbone.id, revision=commit, allow_patterns=patterns, local_files_only=backbones.offline()
+                )
             )
-        )
+            if any(folder.glob(weights)):
+                break
+        return folder
     except Exception as error:  # the client raises many kinds; all mean the same to the user
         raise InputError(
             f"backbone '{backbone.id}' at {commit[:12]} could not be fetched ({type(error).__name__}); "

@@ -18,6 +18,7 @@ SOURCE = "source language"
 MARKS = {
     SOURCE: "the language of the training data; not part of the zero-shot average",
     "seen by this backbone": "the backbone met this data, or translations of its kind, before the study: no evidence",
+    "same data": "the intermediate task is the target's own training data or test set: the same training twice",
     "same source": "intermediate and target come from one source, so part of the gain may be memory",
     "sample": "part of the data is a piece of the official set: not comparable with published scores",
     "other numerics class": "chain and baseline ran on different hardware or library versions",

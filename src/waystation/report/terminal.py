@@ -178,7 +178,7 @@ def plan_lines(made: Plan, store: Any, costs: Mapping[str, Cost]) -> list[str]:
         f"{made.study.study}: {count_of(len(made.chains), 'chain')}, {count_of(len(made.nodes), 'step')}, "
         f"{len(stored)} in the store, {len(waiting)} to do",
         "",
-        f"{'':<8}  {'tokens':>8}  {'time':>9}  {'on disk':>8}  step",
+        f"{'':<8}  {'tokens':>8}  {'FLOPs':>8}  {'time':>9}  {'on disk':>8}  step",
     ]
     encodings = [node for node in made.nodes.values() if node.step.kind == "encode"]
     pending = [node.id for node in encodings if node.id in waiting]
@@ -198,15 +198,16 @@ def _plan_line(state: str, costs: list[Cost], label: str) -> str:
     took = "" if not costs else duration(sum(known)) if len(known) == len(seconds) else "unknown"
     tokens = _amount(sum(cost.tokens for cost in costs)) if costs else ""
     size = _amount(sum(cost.bytes for cost in costs)) + "B" if costs else ""
-    return f"{state:<8}  {tokens:>8}  {took:>9}  {size:>8}  {label}"
+    flops = _amount(sum(cost.flops for cost in costs)) if costs else ""
+    return f"{state:<8}  {tokens:>8}  {flops:>8}  {took:>9}  {size:>8}  {label}"
 
 
 def _amount(value: float) -> str:
-    for unit in ("", " k", " M"):
+    for unit in ("", " k", " M", " G", " T"):
         if value < 999.5:
             return f"{value:.0f}{unit}" if unit == "" or value >= 99.5 else f"{value:.1f}{unit}"
         value /= 1000
-    return f"{points(value)} G"
+    return f"{points(value)} P"
 
 
 def duration(seconds: float) -> str:

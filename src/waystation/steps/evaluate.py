@@ -38,7 +38,7 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
     details = {}
     for code, encoded in sets.items():
         kept = workspace / f"language={code}.parquet"
-        if not kept.exists():
+        if not _whole(kept, len(encoded)):
             with context.accelerator.autocast():
                 predictions = predict(
                     model,
@@ -82,7 +82,19 @@ def write(path: Path, encoded: Encoded, predictions: list[Gold], form: Any) -> N
     )
     temporary = path.with_suffix(".part")
     pq.write_table(table, temporary, compression="zstd")
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def _whole(path: Path, examples: int) -> bool:
+    """Whether an earlier attempt left this language complete."""
+    import pyarrow.parquet as pq
+
+    try:
+        return bool(pq.read_metadata(path).num_rows == examples)
+    except (OSError, ValueError):  # absent, or cut off by a power failure
+        return False
 
 
 def language_details(encoded: Encoded) -> dict[str, Any]:

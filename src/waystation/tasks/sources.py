@@ -19,14 +19,13 @@ from waystation.tasks.task import ClassificationExample, Example, Files, Reader,
 
 
 def folder(task: Task, data: Path | None) -> Path:
-    """The folder of a local task: ``DIR/<task-id>``, else an alias folder, else the task's own path.
+    """The folder of a local task: its own ``path`` where it has one, else ``DIR/<task-id>``, else an alias folder.
 
     DIR is ``data``, else ``$WAYSTATION_DATA``.
     """
     root = data if data is not None else _from_environment()
-    tried = [] if root is None else [root / name for name in (task.id, *task.folders)]
-    if task.path is not None:
-        tried.append(Path(task.path))
+    tried = [] if task.path is None else [Path(task.path)]
+    tried += [] if root is None else [root / name for name in (task.id, *task.folders)]
     for place in tried:
         if place.is_dir():
             return place
@@ -39,9 +38,9 @@ def folder(task: Task, data: Path | None) -> Path:
             f"task '{task.id}' needs files and no data folder is given: put {shown} into DIR/{task.id}/ "
             f"and say --data DIR or set $WAYSTATION_DATA"
         )
-    places = ", ".join(str(place) for place in tried)
+    places = " or ".join(str(place) for place in tried)
     raise InputError(
-        f"task '{task.id}': no folder {places}: put {shown} into one of them, or say --data DIR (or $WAYSTATION_DATA)"
+        f"task '{task.id}': no folder {places}: put {shown} there, or say --data DIR (or $WAYSTATION_DATA)"
     )
 
 

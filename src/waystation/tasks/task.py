@@ -28,7 +28,7 @@ class Reader(Record):
     """
 
     kind: Annotated[Literal["conll", "table", "jsonl", "documents"], IDENTITY]
-    separator: Annotated[str | None, IDENTITY] = None
+    separator: Annotated[str | None, IDENTITY] = Field(default=None, min_length=1)
     scheme: Annotated[Literal["iob2", "iob1", "io", "plain"], IDENTITY] = "iob2"
     token: Annotated[int | str, IDENTITY] = 0
     tag: Annotated[int | str, IDENTITY] = -1
@@ -73,7 +73,7 @@ class Task(Record):
     domain: Annotated[str, EXECUTION] = "general"
     labels: Annotated[tuple[str, ...], IDENTITY]
     rename: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
-    metrics: Annotated[tuple[str, ...], EXECUTION]
+    metrics: Annotated[tuple[str, ...], EXECUTION] = Field(min_length=1)
     source: Annotated[Literal["local", "mini"], IDENTITY] = "local"
     folders: Annotated[tuple[str, ...], EXECUTION] = ()
     path: Annotated[str | None, EXECUTION] = None
@@ -94,6 +94,8 @@ class Task(Record):
     def _consistent(self) -> Task:
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be a non-empty list without repeats")
+        if any(not label.strip() for label in self.labels) or (self.format == "tagging" and "O" in self.labels):
+            raise ValueError("labels must be names; O, the outside of entities, is not one of them")
         if self.source == "local" and self.reader is None:
             raise ValueError("a local task needs a reader")
         for old, new in self.rename.items():
