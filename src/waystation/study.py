@@ -294,8 +294,12 @@ class Study(Record):
             if new is not None and new not in labels:
                 text = f"label '{label}' of '{trained.id}' has no counterpart among {', '.join(labels)}"
                 found.append((("train", "labels", label), f"{text}; map it under `train: labels:`"))
-        if trained.format != self.find(use.task).format:
-            text = f"task '{trained.id}' is {trained.format}, the target is {self.find(use.task).format}"
+        kinds = [
+            f"{task.format}{' (plain tags)' if study_checks.plain(task) else ''}"
+            for task in (trained, self.find(use.task))
+        ]
+        if kinds[0] != kinds[1]:
+            text = f"task '{trained.id}' is {kinds[0]}, the target is {kinds[1]}"
             found.append((("train", "task"), f"{text}; train on a task of the target's format"))
         return found
 

@@ -14,6 +14,11 @@ Problem = tuple[Place, str]
 """A place in the study file and one line on what is wrong there."""
 
 
+def plain(task: Task) -> bool:
+    """Whether every word has a tag of its own (parts of speech), so that nothing is outside."""
+    return task.format == "tagging" and task.reader is not None and task.reader.scheme == "plain"
+
+
 def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> list[Problem]:
     """Metrics that are unknown, do not fit the format, or ask for a label that the use does not end up with."""
     from waystation.scoring import metrics  # brings numpy: not before a study is really read
@@ -23,12 +28,11 @@ def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> 
         try:
             metrics.check(name, labels)
             base = name.partition(":")[0]
-            plain = task.reader is not None and task.reader.scheme == "plain"
             of_tags = base in ("entity_f1", "token_accuracy")
-            if of_tags != (task.format == "tagging") or (base == "entity_f1" and plain):
+            if of_tags != (task.format == "tagging") or (base == "entity_f1" and plain(task)):
                 fitting = "accuracy, macro_f1, f1:LABEL"
                 if task.format == "tagging":
-                    fitting = "token_accuracy" if plain else "entity_f1, entity_f1:TYPE, token_accuracy"
+                    fitting = "token_accuracy" if plain(task) else "entity_f1, entity_f1:TYPE, token_accuracy"
                 raise InputError(f"metric '{name}' does not fit '{task.id}' ({task.format}); use {fitting}")
         except InputError as error:
             found.append((("metrics",), str(error)))
@@ -52,7 +56,7 @@ def code_problems(task: Task) -> list[tuple[str, str]]:
 
 def label_problems(labels: Mapping[str, Any], task: Task, place: Place) -> list[Problem]:
     """Labels of a map that the task does not have, or that cannot be left out."""
-    if task.format == "tagging" and task.reader is not None and task.reader.scheme == "plain":
+    if plain(task):
         left_out = [old for old, new in labels.items() if new is None]
         if left_out:
             text = f"label '{left_out[0]}' cannot be left out: every word of '{task.id}' has a tag; map it to another"

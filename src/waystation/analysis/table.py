@@ -117,6 +117,7 @@ def gains(
     found = Gains(study.study, study.demonstration)
     scores: dict[tuple[str, str, int], dict[tuple[str, str], Score]] = {}
     classes: dict[tuple[str, str, int], dict[str, Any]] = {}
+    selected: dict[tuple[str, str, int], str | None] = {}
     for chain in made.chains:
         if not opened.has(chain.evaluate):
             found.missing.append(chain.name)
@@ -125,6 +126,7 @@ def gains(
         key = (chain.intermediate, chain.target, chain.seed)
         scores[key] = {(item.metric, item.language): item for item in _scores(study, chain, manifest, opened)}
         classes[key] = {phase: opened.manifest(step)["numerics"] for phase, step in _made_by(chain, made, opened)}
+        selected[key] = manifest.get("selected_on")
         found.scores += scores[key].values()
         found.languages.setdefault(chain.target, manifest["languages"])
     found.numerics = _distinct([numerics for phases in classes.values() for numerics in phases.values()])
@@ -144,7 +146,11 @@ def gains(
                     _differ(classes[use.label, target.label, seed], classes[BASELINE, target.label, seed])
                     for seed in seeds
                 )
-                marks = _marks(study, use.task, target, mixed, len(seeds))
+                chosen = {selected[use.label, target.label, seed] for seed in seeds} - {None}
+                marks = (
+                    *_marks(study, use.task, target, mixed, len(seeds)),
+                    *(f"checkpoint selected on {code}" for code in sorted(map(str, chosen))),
+                )
                 found.rows += _rows(study, use.label, target.label, pairs, marks)
                 found.averages += _averages(study, group, use.label, target.label, pairs)
     return found

@@ -37,6 +37,8 @@ def explain(mark: str) -> str:
     """What a mark means, in one line."""
     if mark.endswith(" seeds"):
         return "chain and baseline are both there for these seeds only"
+    if mark.startswith("checkpoint selected on "):
+        return "the checkpoint was the best on examples held out of the training data in this language"
     return MARKS.get(mark, "")
 
 
