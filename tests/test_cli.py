@@ -116,8 +116,10 @@ def test_gains_as_csv_and_as_text_carry_the_same_rows(finished: tuple[Path, Path
 def test_a_finished_study_runs_again_without_doing_anything(finished: tuple[Path, Path]) -> None:
     started = time.perf_counter()
     printed = waystation(*at(finished, "run"))
-    assert "0 steps done" in printed
     assert time.perf_counter() - started < 6.0  # 3 s is the promise on an idle machine
+    assert "0 steps done" in printed
+    summary = json.loads(waystation(*at(finished, "run", "--json")))
+    assert summary["ok"] and summary["done"] == [] and summary["failed"] == {} and summary["reused"] > 0
 
 
 def test_plan_shows_states_and_costs(finished: tuple[Path, Path]) -> None:
@@ -140,6 +142,7 @@ def test_more_seeds_add_only_their_own_steps(finished: tuple[Path, Path]) -> Non
 def test_check_reads_all_data(finished: tuple[Path, Path]) -> None:
     study, _ = finished
     assert "fine" in waystation("check", str(study))
+    assert json.loads(waystation("check", str(study), "--json"))["examples"] > 0
 
 
 def test_report_is_one_self_contained_page(finished: tuple[Path, Path], tmp_path: Path) -> None:

@@ -66,9 +66,18 @@ def run(
     overrides: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the summary only.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed steps again.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a study: every missing step, then the gains. Killed or stopped, it goes on where it was."""
     loaded = load(study, profile, overrides, seeds)
+    if as_json:
+        from dataclasses import asdict
+
+        from waystation.rounds import run as run_study
+
+        summary = run_study(loaded, store, data, retry_failed=retry_failed)
+        show_json({"study": loaded.study, "ok": summary.ok, **asdict(summary)})
+        raise typer.Exit(0 if summary.ok else 1)
     made, ok = execute(loaded, store, data, quiet, retry_failed)
     from waystation.analysis.table import gains as compute
     from waystation.report.terminal import print_gains
@@ -217,7 +226,11 @@ def plan(
 
 @app.command()
 def check(
-    study: StudyFile, data: DataOption = None, profile: ProfileOption = None, overrides: SetOption = None
+    study: StudyFile,
+    data: DataOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a study file and read all of its data, without running anything."""
     from waystation import places
@@ -227,6 +240,9 @@ def check(
     loaded = load(study, profile, overrides)
     made = make(loaded, places.data_folder(data))
     examples = check_data(made)
+    if as_json:
+        show_json({"study": loaded.study, "chains": len(made.chains), "steps": len(made.nodes), "examples": examples})
+        return
     typer.echo(f"{study}: fine; {len(made.chains)} chains, {len(made.nodes)} steps, {examples} examples read")
 
 

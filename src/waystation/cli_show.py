@@ -205,13 +205,16 @@ def _task_name(step: dict[str, Any]) -> str:
 
 
 @store_app.command("verify")
-def store_verify(store: StoreOption = None) -> None:
+def store_verify(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Check every artifact against its identity and checksums."""
     from waystation import places
     from waystation.store import Store
 
     opened = Store(places.store_folder(store))
     problems = opened.verify()
+    if as_json:
+        show_json({"artifacts": len(opened.identities()), "problems": problems})
+        raise typer.Exit(1 if problems else 0)
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(f"{len(opened.identities())} artifacts checked, {len(problems)} problems")
