@@ -8,6 +8,7 @@ from waystation import languages
 from waystation.backbones import Backbone, Known, known
 from waystation.errors import InputError
 from waystation.evaluation.embed import embed
+from waystation.languages import Language
 from waystation.models.backbone import load_tokenizer
 from waystation.scoring.retrieval import retrieval_accuracy
 
@@ -21,8 +22,7 @@ def tatoeba(
     """
     chosen = [languages.resolve(code) for code in codes]
     texts = {
-        language.code: [_lines(data, language.iso3, side, pairs) for side in (language.iso3, "eng")]
-        for language in chosen
+        language.code: [_lines(data, language, english, pairs) for english in (False, True)] for language in chosen
     }
 
     import torch
@@ -54,12 +54,14 @@ def tatoeba(
     return found
 
 
-def _lines(data: Path | None, iso3: str, side: str, pairs: int) -> list[str]:
+def _lines(data: Path | None, language: Language, english: bool, pairs: int) -> list[str]:
     if data is None:
         raise InputError("--search needs --data DIR with the folder tatoeba (tatoeba.LANG-eng.LANG and .eng)")
-    name = f"tatoeba.{iso3}-eng.{side}"
-    found = [path for folder in ("v1", ".") if (path := data / "tatoeba" / folder / name).is_file()]
-    if not found:
-        raise InputError(f"no file {data / 'tatoeba' / name}; put the Tatoeba files of the LASER release there")
-    # only a line feed ends a sentence: other line separators occur inside
-    return found[0].read_text("utf-8").rstrip("\n").split("\n")[:pairs]
+    for folder in ("v1", "."):
+        for code in (language.iso3, *language.aliases):  # the files spell some languages by a member: swh for Swahili
+            path = data / "tatoeba" / folder / f"tatoeba.{code}-eng.{'eng' if english else code}"
+            if path.is_file():
+                # only a line feed ends a sentence: other line separators occur inside
+                return path.read_text("utf-8").rstrip("\n").split("\n")[:pairs]
+    name = f"tatoeba.{language.iso3}-eng.{'eng' if english else language.iso3}"
+    raise InputError(f"no file {data / 'tatoeba' / name}; put the Tatoeba files of the LASER release there")
