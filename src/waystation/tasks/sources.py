@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, ManyProblems, suggest
-from waystation.records import digest, identity
+from waystation.records import digest, file_sha256, identity
 from waystation.tasks import readers
 from waystation.tasks.rows import Tally
 from waystation.tasks.tags import BadRow, Names, relabel
@@ -106,8 +105,7 @@ def fingerprint(task: Task, split: Split, language: str, data: Path | None) -> s
 
 def _content(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
 

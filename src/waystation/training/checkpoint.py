@@ -6,7 +6,6 @@ and what was logged. Written under a new name with a JSON file last; the newest 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from waystation.records import file_sha256
 from waystation.store import write_json
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
@@ -35,7 +35,7 @@ def save(workspace: Path, update: int, tensors: dict[str, torch.Tensor], progres
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, folder / STATE)
-    write_json(folder / PROGRESS, {**progress, "update": update, "sha256": _sha256(folder / STATE)})
+    write_json(folder / PROGRESS, {**progress, "update": update, "sha256": file_sha256(folder / STATE)})
     for other in workspace.glob("checkpoint-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -46,13 +46,8 @@ def load(workspace: Path) -> Saved | None:
     for folder in sorted(workspace.glob("checkpoint-*"), reverse=True):
         try:
             progress = json.loads((folder / PROGRESS).read_bytes())
-            if progress["sha256"] == _sha256(folder / STATE):
+            if progress["sha256"] == file_sha256(folder / STATE):
                 return Saved(load_file(folder / STATE), progress)
         except (OSError, ValueError, KeyError):
             continue  # half-written: an older one may be whole
     return None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
