@@ -298,6 +298,7 @@ for format in ("tagging", "classification"):
     name = f"{format}-{accelerator.process_index}"
     save_file(model.state_dict(), results / f"{name}.safetensors")
     (results / f"{name}.json").write_text(json.dumps(log.losses))
+accelerator.end_training()  # without it gloo's threads may outlive the interpreter, which then aborts
 """
 
 
