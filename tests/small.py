@@ -13,7 +13,8 @@ from tiny import TEXTS, Kind, tiny_tokenizer
 
 from waystation import formats
 from waystation.formats.encoding import Encoded
-from waystation.models.backbone import Checkpoint, TaskModel
+from waystation.models.backbone import Checkpoint
+from waystation.models.encoder import TaskModel
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
 from waystation.steps.records import Recipe
 from waystation.tasks.task import ClassificationExample, TaggingExample
@@ -56,18 +57,32 @@ def encode(format: str, number: int = 30, kind: Kind = "xlm-roberta", max_length
     return formats.get(format).encode(found, tiny_tokenizer(kind), outputs(format), max_length, 6)
 
 
+def padded(windows: list[list[int]], filler: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(values, mask), both int64 [B, L]: a batch as transformers takes it, filled up on the right."""
+    longest = max(map(len, windows))
+    rows = [[*window, *[filler] * (longest - len(window))] for window in windows]
+    masks = [[1] * len(window) + [0] * (longest - len(window)) for window in windows]
+    return torch.tensor(rows), torch.tensor(masks)
+
+
 def model_and_job(
-    folder: Path, encoded: Encoded, workspace: Path, *, dense: bool = False, job: dict[str, Any] | None = None, **recipe
+    folder: Path,
+    encoded: Encoded,
+    workspace: Path,
+    *,
+    dense: bool = False,
+    job: dict[str, Any] | None = None,
+    **recipe: Any,
 ) -> tuple[TaskModel, Job]:
     """A new model over the active (or all) rows and the job to train it; ``recipe`` changes single fields."""
     format = "classification" if isinstance(encoded.gold[0], str) else "tagging"
     form, checkpoint = formats.get(format), Checkpoint(folder)
-    rows = active_rows(encoded.tokens, checkpoint.vocabulary, checkpoint.pad)
+    rows = active_rows(encoded.tokens, checkpoint.vocabulary)
     if dense:
         rows = np.arange(checkpoint.vocabulary)
     used = Recipe(**{"updates": 8, "batch": 5, "rate": 1e-3, "tokens_per_micro_batch": 60, "dropout": 0.0, **recipe})
     none = EmbeddingDelta.none(checkpoint.config.hidden_size)
-    encoder = checkpoint.encoder(rows, none, None, used.dropout, used.attention_dropout)
+    encoder = checkpoint.encoder(rows, none, None, used.dropout, used.attention_dropout, frozen=used.frozen)
     torch.manual_seed(7)
     model = TaskModel(encoder, form.head(encoder.hidden, len(outputs(format)), used.dropout))
     settings: dict[str, Any] = {"examples": np.arange(len(encoded)), "order_seed": 1, "dropout_seed": 2, **(job or {})}
@@ -75,7 +90,6 @@ def model_and_job(
     return model, Job(
         encoded=encoded,
         places=places,
-        pad=checkpoint.pad,
         format=form,
         recipe=used,
         workspace=workspace,

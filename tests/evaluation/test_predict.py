@@ -3,7 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from small import LABELS, encode, model_and_job, outputs  # noqa: E402
+from small import LABELS, encode, model_and_job, outputs, padded  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation.errors import Stopped  # noqa: E402
@@ -13,30 +13,35 @@ from waystation.training.batches import collate  # noqa: E402
 FORMATS = ["tagging", "classification"]
 
 
-@pytest.fixture(scope="module", params=["xlm-roberta", "bert"])
+@pytest.fixture(scope="module", params=["xlm-roberta", "bert", "deberta-v2", "modernbert"])
 def kind(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def folder(kind, tmp_path_factory):
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"), kind)
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"), kind, spread=0.1)
 
 
 def balance(model, job):
     """Shift the head's bias so that a model as drawn does not say the same of everything."""
-    everything = collate(job.encoded, np.arange(len(job.encoded.example)), job.places, job.pad, job.format.per_token)
+    everything = collate(job.encoded, np.arange(len(job.encoded.example)), job.places, job.format.reads)
     with torch.no_grad():
-        logits = model.eval()(everything.tokens, everything.mask, everything.types).flatten(0, -2)
-        model.head.out.bias -= logits.mean(0)
+        model.head.out.bias -= everything.logits(model.eval(), torch.device("cpu")).mean(0)
     model.train()
 
 
-def predictions(folder, kind, format, tmp_path, dense=False, **more):
+def predictions(folder, kind, format, tmp_path, dense=False, frozen=None, stored=False, **more):
     encoded = encode(format, kind=kind, longest=40)
-    model, job = model_and_job(folder, encoded, tmp_path, dense=dense, dropout=0.3)
+    model, job = model_and_job(folder, encoded, tmp_path, dense=dense, dropout=0.3, frozen=frozen)
     balance(model, job)
-    found = predict(model, encoded, job.places, job.pad, job.format, outputs(format), **more)
+    if stored:  # what the trunk makes of each window alone
+        windows = [encoded.tokens[a:b] for a, b in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)]
+        places = [torch.from_numpy(job.places[window].astype(np.int64)) for window in windows]
+        with torch.no_grad():
+            more["trunk"] = torch.cat([model.encoder.trunk(own, [len(own)]) for own in places]).numpy()
+        model.encoder.trunk = None  # nobody calls it
+    found = predict(model, encoded, job.places, job.format, outputs(format), **more)
     assert model.training
     return encoded, found
 
@@ -53,6 +58,39 @@ def test_predictions_do_not_depend_on_batches_or_other_rows(folder, kind, format
     for budget in (1, 50, 100_000):
         assert predictions(folder, kind, format, tmp_path, tokens_per_micro_batch=budget)[1] == expected
     assert predictions(folder, kind, format, tmp_path, dense=True)[1] == expected
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "bert"], indirect=True)
+@pytest.mark.parametrize("format", FORMATS)
+def test_predictions_from_a_stored_trunk(folder, kind, format, tmp_path):
+    for frozen in (0, 1, 2):
+        _, expected = predictions(folder, kind, format, tmp_path, frozen=frozen)
+        assert predictions(folder, kind, format, tmp_path, frozen=frozen, stored=True)[1] == expected
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_predictions_are_the_likeliest_outputs_of_a_padded_batch(folder, kind, format, tmp_path):
+    from transformers import AutoModel
+
+    encoded = encode(format, kind=kind, longest=40)
+    model, job = model_and_job(folder, encoded, tmp_path)
+    balance(model, job)
+    spans = [slice(a, b) for a, b in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)]
+    auto, head = AutoModel.from_pretrained(folder).eval(), model.head
+    tokens, mask = padded([encoded.tokens[span].tolist() for span in spans], auto.config.pad_token_id)
+    with torch.no_grad():
+        states = auto(input_ids=tokens, attention_mask=mask).last_hidden_state
+        best = head(states if format == "tagging" else states[:, 0]).argmax(-1).numpy()
+    names = outputs(format)
+    if format == "classification":
+        expected = [names[at] for at in best.tolist()]
+    else:
+        expected = [[""] * words for words in encoded.words.tolist()]
+        for window, span in enumerate(spans):
+            for place, word in enumerate(encoded.word[span].tolist()):
+                if word >= 0:
+                    expected[encoded.example[window]][word] = names[best[window, place]]
+    assert predict(model, encoded, job.places, job.format, names) == expected
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -74,24 +74,31 @@ def test_no_examples():
 
 def test_decoding_one_hot_gold_gives_gold_back():
     encoded = classification.encode(EXAMPLES, tiny_tokenizer("bert"), OUTPUTS, 64, 0)
-    logits = list(enumerate(np.eye(len(OUTPUTS), dtype=np.float32)[encoded.targets]))
+    logits = list(enumerate(np.eye(len(OUTPUTS), dtype=np.float32)[encoded.targets, None]))
+    assert logits[0][1].shape == (1, len(OUTPUTS))
     assert classification.decode(encoded, reversed(logits), OUTPUTS) == encoded.gold
     with pytest.raises(ValueError, match="missing"):
         classification.decode(encoded, logits[1:], OUTPUTS)
 
 
-def test_padding_changes_neither_head_nor_loss():
+def test_the_loss_is_summed_over_the_examples():
     torch.manual_seed(0)
     head = classification.head(8, 3, dropout=0.0)
     assert set(head.state_dict()) == {"dense.weight", "dense.bias", "out.weight", "out.bias"}
-    hidden, targets = torch.randn(2, 5, 8), torch.tensor([0, 2], dtype=torch.int32)
-    padded = classification.loss(head(hidden), targets)
-    rows = [classification.loss(head(hidden[at : at + 1, : at + 1]), targets[at : at + 1]) for at in range(2)]
-    torch.testing.assert_close(padded[0], rows[0][0] + rows[1][0])
-    assert padded[1] == rows[0][1] + rows[1][1] == 2
+    hidden, targets = torch.randn(2, 8), torch.tensor([0, 2])
+    logits = head(hidden)
+    assert logits.shape == (2, 3)
+    whole = classification.loss(logits, targets, [5, 9])
+    assert whole.shape == ()
+    states = torch.tanh(hidden @ head.dense.weight.T + head.dense.bias)
+    expected = -torch.log_softmax(states @ head.out.weight.T + head.out.bias, -1)[range(2), targets].sum()
+    torch.testing.assert_close(whole, expected)
+    parts = [classification.loss(logits[at : at + 1], targets[at : at + 1], [5]) for at in range(2)]
+    torch.testing.assert_close(whole, parts[0] + parts[1])
+    assert classification.loss(logits.bfloat16(), targets, [5, 9]).dtype == torch.float32
 
 
 def test_counts():
     module = formats.get("classification")
-    assert module is classification and not module.per_token
+    assert module is classification and module.reads == "first"
     assert module.counts("yes", "yes") == [1] and module.counts("yes", "no") == [0]

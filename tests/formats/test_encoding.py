@@ -10,9 +10,9 @@ from waystation.formats import encoding
 from waystation.tasks.task import ClassificationExample, TaggingExample
 
 if TYPE_CHECKING:
-    from waystation.formats import classification, tagging
+    from waystation.formats import classification, span, tagging
 
-    _: tuple[encoding.Format, ...] = (tagging, classification)  # mypy: both modules fulfil the protocol
+    _: tuple[encoding.Format, ...] = (tagging, classification, span)  # mypy: all modules fulfil the protocol
 
 ARRAYS = ("tokens", "offsets", "example", "targets", "words", "types", "word")
 

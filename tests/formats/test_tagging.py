@@ -85,13 +85,12 @@ def test_every_word_is_scored_exactly_once(kind, sentences, max_length, data):
 def test_decoding_one_hot_gold_gives_gold_back(sentences, max_length, seed):
     given_ = examples(sentences)
     encoded = tagging.encode(given_, TOKENIZERS["xlm-roberta"], OUTPUTS, max_length, stride=1)
-    logits = []
+    drawn, logits = np.random.default_rng(seed), []
     for number, window in enumerate(windows(encoded)):
-        targets = encoded.targets[window]
-        rows = np.random.default_rng(number).normal(size=(len(targets) + 2, len(OUTPUTS))).astype(np.float32)
-        rows[:-2][targets != IGNORED] = 9 * np.eye(len(OUTPUTS), dtype=np.float32)[targets[targets != IGNORED]]
-        logits.append((number, rows))
-    np.random.default_rng(seed).shuffle(logits)
+        targets = encoded.targets[window][encoded.targets[window] != IGNORED]
+        noise = drawn.normal(size=(len(targets), len(OUTPUTS)))
+        logits.append((number, (noise + 99 * np.eye(len(OUTPUTS))[targets]).astype(np.float32)))
+    drawn.shuffle(logits)
     assert tagging.decode(encoded, logits, OUTPUTS) == encoded.gold == [list(example.tags) for example in given_]
 
 
@@ -162,18 +161,24 @@ def test_no_examples():
     assert tagging.decode(encoded, [], OUTPUTS) == []
 
 
-def test_padding_changes_neither_head_nor_loss():
+def test_the_loss_is_summed_over_the_scored_words():
     torch.manual_seed(0)
     head = tagging.head(8, len(OUTPUTS), dropout=0.0)
     assert set(head.state_dict()) == {"out.weight", "out.bias"}
-    hidden, targets = torch.randn(2, 5, 8), torch.tensor([[0, 1, -100, 4, 2], [3, -100, -100, -100, -100]])
-    padded = tagging.loss(head(hidden), targets.int())
-    rows = [tagging.loss(head(hidden[:1]), targets[:1].int()), tagging.loss(head(hidden[1, :1]), targets[1, :1].int())]
-    torch.testing.assert_close(padded[0], rows[0][0] + rows[1][0])
-    assert padded[1] == rows[0][1] + rows[1][1] == 5
-    nothing = tagging.loss(head(hidden), torch.full_like(targets, IGNORED))
-    assert nothing[0] == 0 and nothing[1] == 0
-    assert tagging.loss(head(hidden).bfloat16(), targets)[0].dtype == torch.float32
+    hidden, targets = torch.randn(5, 8), torch.tensor([0, 1, 4, 2, 3])
+    logits = head(hidden)
+    assert logits.shape == (5, len(OUTPUTS))
+    whole = tagging.loss(logits, targets, [4, 7])
+    assert whole.shape == ()
+    expected = -torch.log_softmax(hidden @ head.out.weight.T + head.out.bias, -1)[range(5), targets].sum()
+    torch.testing.assert_close(whole, expected)
+    parts = tagging.loss(logits[:2], targets[:2], [4]) + tagging.loss(logits[2:], targets[2:], [7])
+    torch.testing.assert_close(whole, parts)
+    assert tagging.loss(logits.bfloat16(), targets, [4, 7]).dtype == torch.float32
+    nothing = tagging.loss(logits[:0], targets[:0], [2])  # a window may hold no scored word
+    nothing.backward()
+    assert nothing == 0 and not head.out.weight.grad.any()
+    assert formats.get("tagging").reads == "scored"
 
 
 def test_head_is_drawn_from_the_seed():

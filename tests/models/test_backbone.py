@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
+from small import padded  # noqa: E402
 from tiny import TEXTS, tiny_checkpoint  # noqa: E402
 
 from waystation.backbones import Backbone  # noqa: E402
@@ -15,12 +16,12 @@ from waystation.errors import InputError  # noqa: E402
 from waystation.models.backbone import WORD_EMBEDDING, Checkpoint, checkpoint_folder, load_tokenizer  # noqa: E402
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup  # noqa: E402
 
-KINDS = ["xlm-roberta", "bert"]
+KINDS = ["xlm-roberta", "bert", "deberta-v2", "modernbert"]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return {kind: tiny_checkpoint(tmp_path_factory.mktemp("made") / kind, kind) for kind in KINDS}
+    return {kind: tiny_checkpoint(tmp_path_factory.mktemp("made") / kind, kind, spread=0.1) for kind in KINDS}
 
 
 @pytest.fixture
@@ -29,74 +30,95 @@ def copy(made, tmp_path):
     return lambda kind="xlm-roberta": Path(shutil.copytree(made[kind], tmp_path / kind))
 
 
-def batch(folder):
-    padded = load_tokenizer(folder)(list(TEXTS), padding=True, return_tensors="pt")
-    assert not padded["attention_mask"].all()
-    return padded["input_ids"], padded["attention_mask"].bool()
+def texts(folder):
+    windows = load_tokenizer(folder)(list(TEXTS))["input_ids"]
+    assert len(set(map(len, windows))) > 3
+    return windows
 
 
-def states(folder, tokens, mask, dense=False, layers=None):
-    """What our encoder makes of a padded batch, over the active or all rows."""
+def states(folder, windows, dense=False, layers=None):
+    """What our encoder makes of texts that lie one after the other, over the active or all rows."""
     checkpoint = Checkpoint(folder)
-    rows = active_rows(tokens.numpy().astype(np.int32), checkpoint.vocabulary, checkpoint.pad)
-    rows = np.arange(checkpoint.vocabulary) if dense else rows
+    flat = np.concatenate(windows).astype(np.int32)
+    rows = np.arange(checkpoint.vocabulary) if dense else active_rows(flat, checkpoint.vocabulary)
     encoder = checkpoint.encoder(rows, EmbeddingDelta.none(32), layers, 0.1, 0.1).eval()
     assert encoder.embedding.shape == (len(rows), 32)
-    assert WORD_EMBEDDING not in encoder.weights()
+    assert checkpoint.word_embedding not in encoder.weights()
     assert all(value.dtype == torch.float32 for value in encoder.parameters())
-    places = torch.from_numpy(lookup(rows, checkpoint.vocabulary).astype(np.int64))
+    places = lookup(rows, checkpoint.vocabulary).astype(np.int64)
     with torch.no_grad():
-        return encoder(places[tokens], mask)
+        return encoder(torch.from_numpy(places[flat]), [len(window) for window in windows])
 
 
-def reference(folder, tokens, mask, layers=None):
-    """What transformers makes of it, by its own defaults."""
+def reference(folder, windows, layers=None):
+    """What transformers makes of them in one padded batch, by its own defaults."""
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    if layers is not None:
+    if layers is not None and hasattr(model, "layers"):
+        model.layers = model.layers[:layers]
+    elif layers is not None:
         model.encoder.layer = model.encoder.layer[:layers]
+    tokens, mask = padded(windows, model.config.pad_token_id)
     with torch.no_grad():
-        return model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
+        return model(input_ids=tokens, attention_mask=mask).last_hidden_state[mask.bool()]
 
 
 def assert_same(folder, other=None, **cut):
-    tokens, mask = batch(folder)
-    expected = reference(other or folder, tokens, mask, **cut)
+    windows = texts(folder)
+    expected = reference(other or folder, windows, **cut)
     for dense in (True, False):
-        found = states(folder, tokens, mask, dense, **cut)
-        torch.testing.assert_close(found[mask], expected[mask], rtol=0, atol=1e-5)
+        torch.testing.assert_close(states(folder, windows, dense, **cut), expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(expected[: len(windows[0])], expected[-len(windows[0]) :], atol=0.1), "all look the same"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", [None, 1, 2])
 def test_states_are_those_of_transformers(made, kind, layers):
-    assert Checkpoint(made[kind]).pad == {"bert": 0, "xlm-roberta": 1}[kind]
+    assert Checkpoint(made[kind]).packable == (kind in ("xlm-roberta", "bert"))
     assert_same(made[kind], layers=layers)
 
 
+@pytest.mark.parametrize("name", ["roberta", "camembert"])
+def test_models_of_the_same_build(copy, name):
+    folder = copy("xlm-roberta")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": name, "architectures": None}))
+    assert Checkpoint(folder).packable
+    assert_same(folder)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_text_alone_and_in_a_padded_batch(made, kind):
-    tokens, mask = batch(made[kind])
-    together = states(made[kind], tokens, mask)
-    for row in range(len(tokens)):
-        length = int(mask[row].sum())
-        alone = states(made[kind], tokens[row : row + 1, :length], mask[row : row + 1, :length])
-        torch.testing.assert_close(together[row, :length], alone[0], rtol=0, atol=1e-5)
+def test_the_longest_window(made, kind):
+    checkpoint, drawn = Checkpoint(made[kind]), np.random.default_rng(0)
+    assert checkpoint.longest == 512
+    special = {checkpoint.config.pad_token_id}
+    ids = [at for at in range(checkpoint.vocabulary) if at not in special]
+    windows = [drawn.choice(ids, length).tolist() for length in (512, 3)]
+    torch.testing.assert_close(states(made[kind], windows), reference(made[kind], windows), rtol=0, atol=1e-5)
+    if checkpoint.packable:
+        with pytest.raises(IndexError):
+            states(made[kind], [[*windows[0], 5]])
 
 
-def test_depth_is_cut_and_never_added(made):
-    def blocks(layers):
-        encoder = Checkpoint(made["bert"]).encoder(np.arange(9), EmbeddingDelta.none(32), layers, 0.0, 0.0)
-        return len(encoder.model.encoder.layer)
+@pytest.mark.parametrize("kind", KINDS)
+def test_depth_is_cut_and_never_added(made, kind):
+    def blocks(layers, frozen=None):
+        checkpoint = Checkpoint(made[kind])
+        return len(checkpoint.encoder(np.arange(9), EmbeddingDelta.none(32), layers, 0.0, 0.0, frozen=frozen).blocks)
 
-    assert [blocks(None), blocks(1), blocks(2)] == [2, 1, 2]
-    with pytest.raises(InputError, match=r"layers: 3 asked for, .* has 2"):
-        blocks(3)
+    depth = 4 if kind == "modernbert" else 2
+    assert [blocks(None), blocks(1), blocks(2)] == [depth, 1, 2]
+    with pytest.raises(InputError, match=rf"layers: {depth + 1} asked for, .* has {depth}"):
+        blocks(depth + 1)
+    assert blocks(1, frozen=1) == 1
+    with pytest.raises(InputError, match="frozen: 2 blocks, the encoder has 1; lower it"):
+        blocks(1, frozen=2)
 
 
-def test_trained_weights_replace_all_but_the_embedding(made):
-    checkpoint = Checkpoint(made["bert"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_trained_weights_replace_all_but_the_embedding(made, kind):
+    checkpoint = Checkpoint(made[kind])
     first = checkpoint.encoder(np.arange(9), EmbeddingDelta.none(32), 1, 0.0, 0.0)
     trained = {name: value.detach() + 1 for name, value in first.weights().items()}
     delta = EmbeddingDelta(np.array([5]), torch.ones(1, 32))
@@ -104,9 +126,10 @@ def test_trained_weights_replace_all_but_the_embedding(made):
     assert all(torch.equal(value, trained[name]) for name, value in again.weights().items())
     assert torch.equal(again.embedding[1], torch.ones(32))
     assert torch.equal(again.embedding[2], first.embedding[7])
-    gone = trained.popitem()[0]
-    with pytest.raises(InputError, match=gone):
-        checkpoint.encoder(np.array([0]), delta, 1, 0.0, 0.0, trained)
+    frozen = trained.popitem()[0]  # was not trained, so is not stored
+    partly = checkpoint.encoder(np.array([0]), delta, 1, 0.0, 0.0, trained).weights()
+    for name, value in first.weights().items():
+        assert torch.equal(partly[name], value if name == frozen else trained[name])
 
 
 # Other ways in which the same weights are stored
@@ -152,7 +175,10 @@ def test_sharded_weights(copy, made, legacy):
         Checkpoint(folder)
 
 
-@pytest.mark.parametrize(("kind", "prefix"), [("xlm-roberta", "roberta."), ("bert", "bert.")])
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [("xlm-roberta", "roberta."), ("bert", "bert."), ("deberta-v2", "deberta."), ("modernbert", "model.")],
+)
 def test_a_language_model_with_its_head(copy, made, kind, prefix):
     folder = copy(kind)
     head = {"lm_head.dense.weight": torch.ones(32, 32), "cls.predictions.bias": torch.ones(3)}

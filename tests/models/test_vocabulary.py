@@ -10,7 +10,7 @@ from small import encode, model_and_job  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation.models.backbone import WORD_EMBEDDING, Checkpoint  # noqa: E402
-from waystation.models.vocabulary import EmbeddingDelta, active_rows, gather, lookup  # noqa: E402
+from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup  # noqa: E402
 from waystation.training.loop import train  # noqa: E402
 
 
@@ -27,7 +27,7 @@ def trained(folder, workspace, dense, **recipe):
     )
     log = train(model, job, Accelerator(cpu=True))
     others = {name: value.detach() for name, value in model.named_parameters() if WORD_EMBEDDING not in name}
-    rows = active_rows(encoded.tokens, Checkpoint(folder).vocabulary, job.pad)
+    rows = active_rows(encoded.tokens, Checkpoint(folder).vocabulary)
     return model.encoder.embedding.detach(), others, log, torch.from_numpy(rows)
 
 
@@ -70,37 +70,35 @@ def test_a_delta_over_two_phases_equals_the_whole_table(steps):
     base = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     dense, delta = base.clone(), EmbeddingDelta.none(3)
     for number, (rows, factor) in enumerate(steps):
-        values = gather(base, delta, rows)
+        values = delta.apply(rows, base[rows])
         torch.testing.assert_close(values, dense[rows])
         values = values * 2 + number  # what training made of these rows
         dense *= factor
         dense[rows] = values
         delta = delta.updated(rows, values, factor)
         assert list(delta.rows) == sorted(set(delta.rows))
-        torch.testing.assert_close(gather(base, delta, np.arange(8)), dense)
+        torch.testing.assert_close(delta.apply(np.arange(8), base.clone()), dense)
 
 
-def test_gather_takes_rows_in_any_mixture():
-    base = torch.arange(12, dtype=torch.float16).reshape(6, 2)
+def test_a_delta_applies_to_rows_in_any_mixture():
+    base = torch.arange(12, dtype=torch.float32).reshape(6, 2)
     delta = EmbeddingDelta(np.array([1, 4]), torch.tensor([[10.0, 11.0], [40.0, 41.0]]), 0.5)
-    found = gather(base, delta, np.array([0, 1, 5]))
-    assert found.dtype == torch.float32
-    assert found.tolist() == [[0, 0.5], [10, 11], [5, 5.5]]
-    assert gather(base, EmbeddingDelta.none(2), np.array([3])).tolist() == [[6, 7]]
+    rows = np.array([0, 1, 5])
+    assert delta.apply(rows, base[rows]).tolist() == [[0, 0.5], [10, 11], [5, 5.5]]
+    assert EmbeddingDelta.none(2).apply(np.array([3]), base[[3]]).tolist() == [[6, 7]]
 
 
-@pytest.mark.parametrize("pad", [0, 1])
-def test_padding_keeps_its_place(pad):
-    rows = active_rows(np.array([7, 5, 7], dtype=np.int32), vocabulary=9, pad=pad)
-    assert rows.tolist() == [*range(pad + 1), 5, 7]
+@given(st.lists(st.integers(0, 8), max_size=12))
+def test_rows_are_those_that_occur(tokens):
+    rows = active_rows(np.array(tokens, dtype=np.int32), vocabulary=9)
+    assert rows.dtype == np.int64 and rows.tolist() == sorted(set(tokens))
     places = lookup(rows, 9)
-    assert places[pad] == pad
-    assert places[[5, 7]].tolist() == [pad + 1, pad + 2]
-    assert places[6] == -1
+    assert places.dtype == np.int32 and len(places) == 9
+    assert rows[places[tokens]].tolist() == tokens
+    assert np.flatnonzero(places < 0).tolist() == sorted(set(range(9)) - set(tokens))
 
 
 def test_a_token_outside_the_vocabulary_is_refused():
     for tokens in ([3, 9], [-1, 3]):
         with pytest.raises(ValueError, match="outside the vocabulary of 9 rows"):
-            active_rows(np.array(tokens, dtype=np.int32), vocabulary=9, pad=1)
-    assert active_rows(np.array([], dtype=np.int32), vocabulary=9, pad=1).tolist() == [0, 1]
+            active_rows(np.array(tokens, dtype=np.int32), vocabulary=9)

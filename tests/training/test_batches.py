@@ -1,3 +1,6 @@
+from dataclasses import replace
+from itertools import chain, pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -122,36 +125,59 @@ def test_windows_of_examples(encoded):
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 50), max_size=20, unique=True), st.integers(1, 300))
-def test_micro_batches_hold_every_window_within_the_budget(chosen, budget):
+@given(st.lists(st.integers(0, 50), max_size=20, unique=True), st.integers(1, 300), st.booleans())
+def test_micro_batches_hold_every_window_within_the_budget(chosen, budget, padded):
     encoded = encode("classification", number=51)
     windows = np.array(chosen, dtype=np.int64)
     lengths = np.diff(encoded.offsets)
-    cuts = micro_batches(encoded, windows, budget)
+
+    def size(cut):
+        return len(cut) * lengths[cut].max() if padded else lengths[cut].sum()
+
+    cuts = micro_batches(encoded, windows, budget, padded)
     assert sorted(w for cut in cuts for w in cut.tolist()) == sorted(chosen)
-    for cut in cuts:
-        assert len(cut) == 1 or len(cut) * lengths[cut].max() <= budget
+    assert all(len(cut) == 1 or size(cut) <= budget for cut in cuts)
+    for cut, after in pairwise(cuts):
+        assert size(np.append(cut, after[0])) > budget, "one more window would still fit"
     order = [length for cut in cuts for length in lengths[cut].tolist()]
     assert order == sorted(order, reverse=True)
 
 
-@pytest.mark.parametrize("format", ["tagging", "classification"])
+def stored(array, encoded, windows):
+    """What is stored of each window."""
+    return [array[encoded.offsets[w] : encoded.offsets[w + 1]].tolist() for w in windows.tolist()]
+
+
+@pytest.mark.parametrize("reads", ["scored", "first", "all"])
 @pytest.mark.parametrize("kind", ["xlm-roberta", "bert"])
-def test_collated_windows_are_the_stored_ones(format, kind):
-    encoded = encode(format, kind=kind)
+def test_collated_windows_are_the_stored_ones(reads, kind):
+    encoded = encode("tagging" if reads == "scored" else "classification", kind=kind, longest=30)
+    if reads == "all":
+        encoded = replace(encoded, targets=np.arange(2 * len(encoded.example), dtype=np.int32).reshape(-1, 2))
     places = np.arange(1000, dtype=np.int32) + 500
     windows = np.array([4, 0, 11])
-    batch = collate(encoded, windows, places, pad=1, per_token=format == "tagging")
-    assert batch.tokens.shape == batch.mask.shape == (3, int(np.diff(encoded.offsets)[windows].max()))
+    batch = collate(encoded, windows, places, reads)
+    tokens = stored(encoded.tokens, encoded, windows)
+    assert batch.lengths == [len(window) for window in tokens] and len(set(batch.lengths)) > 1
+    assert (batch.tokens - 500).tolist() == list(chain(*tokens))
+    assert batch.states is None and batch.tokens.dtype == batch.targets.dtype == torch.int64
     assert (batch.types is None) == (kind == "xlm-roberta")
-    for row, window in enumerate(windows):
-        span = slice(encoded.offsets[window], encoded.offsets[window + 1])
-        length = span.stop - span.start
-        assert batch.mask[row].sum() == batch.mask[row, :length].sum() == length
-        assert (batch.tokens[row, :length] - 500).tolist() == encoded.tokens[span].tolist()
-        assert (batch.tokens[row, length:] == 1).all()
-        if format == "tagging":
-            assert batch.targets[row, :length].tolist() == encoded.targets[span].tolist()
-            assert (batch.targets[row, length:] == IGNORED).all()
-        else:
-            assert batch.targets[row] == encoded.targets[window]
+    if batch.types is not None:
+        assert batch.types.tolist() == list(chain(*stored(encoded.types, encoded, windows)))
+    if reads == "scored":
+        targets = np.array(list(chain(*stored(encoded.targets, encoded, windows))))
+        assert batch.rows.tolist() == np.flatnonzero(targets != IGNORED).tolist()
+        assert batch.targets.tolist() == targets[targets != IGNORED].tolist()
+        assert 0 < len(batch.rows) < len(batch.tokens) - 2 * len(windows), "words of several sub-tokens are missing"
+    else:
+        first = [0, batch.lengths[0], sum(batch.lengths[:2])]
+        assert batch.rows is None if reads == "all" else batch.rows.tolist() == first
+        assert batch.targets.tolist() == encoded.targets[windows].tolist()
+
+
+def test_collated_states_are_those_of_the_tokens():
+    encoded = encode("classification")
+    trunk = np.random.default_rng(0).normal(size=(len(encoded.tokens), 4)).astype(np.float32)
+    windows = np.array([4, 0, 11])
+    batch = collate(encoded, windows, np.arange(1000, dtype=np.int32), "first", trunk)
+    assert batch.states.tolist() == list(chain(*stored(trunk, encoded, windows)))

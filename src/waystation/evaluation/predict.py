@@ -1,4 +1,4 @@
-"""Predictions of a model on an encoding: no training, no padding worth speaking of, any language."""
+"""Predictions of a model on an encoding: no training, no padding, any language."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from waystation.errors import Stopped
 from waystation.formats.encoding import Encoded, Format, Gold
-from waystation.models.backbone import TaskModel
+from waystation.models.encoder import TaskModel
 from waystation.training.batches import Indices, collate, micro_batches, windows_of
 
 
@@ -19,32 +19,36 @@ def predict(
     model: TaskModel,
     encoded: Encoded,
     places: npt.NDArray[np.int32],
-    pad: int,
     format: Format,
     outputs: Sequence[str],
     *,
     examples: Indices | None = None,
     tokens_per_micro_batch: int = 1024,
+    trunk: npt.NDArray[np.float32] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Gold]:
     """One prediction per example of ``encoded``, or for each of ``examples`` (sorted).
 
-    ``places`` maps vocabulary ids to rows of the model's embedding. Raises Stopped between micro-batches when asked.
+    ``places`` maps vocabulary ids to rows of the model's embedding; ``trunk`` float32 [T, H] are stored states of the
+    frozen trunk. Raises Stopped between micro-batches when asked.
     """
     windows = windows_of(encoded, np.arange(len(encoded), dtype=np.int64) if examples is None else examples)
     asked = encoded if examples is None else _only(encoded, examples)
 
     def logits() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         device = next(model.parameters()).device
-        for cut in micro_batches(encoded, windows, tokens_per_micro_batch):
+        for cut in micro_batches(encoded, windows, tokens_per_micro_batch, padded=not model.encoder.packed):
             if should_stop():
                 raise Stopped("stopped during evaluation; run again to go on")
-            batch = collate(encoded, cut, places, pad, format.per_token)
-            types = None if batch.types is None else batch.types.to(device)
-            values = model(batch.tokens.to(device), batch.mask.to(device), types).float().cpu().numpy()
-            for at, window in enumerate(cut.tolist()):
-                length = int(encoded.offsets[window + 1] - encoded.offsets[window])
-                yield window, values[at, :length] if format.per_token else values[at]
+            batch = collate(encoded, cut, places, format.reads, trunk)
+            values = batch.logits(model, device).float().cpu().numpy()
+            sizes = {"scored": None, "first": [1] * len(cut), "all": batch.lengths}[format.reads]
+            if sizes is None:
+                assert batch.rows is not None
+                bounds = np.searchsorted(batch.rows.numpy(), np.cumsum(batch.lengths))
+            else:
+                bounds = np.cumsum(sizes)
+            yield from zip(cut.tolist(), np.split(values, bounds[:-1]), strict=True)
 
     training = model.training
     model.eval()

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 
 from waystation.errors import InputError, suggest
-from waystation.formats.encoding import Encoded, Gold
+from waystation.formats.encoding import Encoded, Gold, Reads
 from waystation.scoring import metrics
 from waystation.tasks.task import ClassificationExample, Example
 
-per_token = False
+reads: Reads = "first"
 BATCH = 1000  # examples a call of the tokenizer
 
 # Letters of scripts written without blanks, by the letters that make up a word there, rounded from UD's parallel
@@ -149,9 +149,8 @@ class Head(torch.nn.Module):
             torch.nn.init.zeros_(layer.bias)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states [B, L, H] → logits [B, C]."""
-        first = self.dropout(hidden[:, 0])
-        logits: torch.Tensor = self.out(self.dropout(torch.tanh(self.dense(first))))
+        """Hidden states of first tokens [B, H] → logits [B, C]."""
+        logits: torch.Tensor = self.out(self.dropout(torch.tanh(self.dense(self.dropout(hidden)))))
         return logits
 
 
@@ -160,10 +159,9 @@ def head(hidden: int, outputs: int, dropout: float) -> torch.nn.Module:
     return Head(hidden, outputs, dropout)
 
 
-def loss(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cross-entropy in fp32 summed over examples, their number); logits [B, C], targets [B]."""
-    summed = torch.nn.functional.cross_entropy(logits.float(), targets.long(), reduction="sum")
-    return summed, torch.tensor(len(targets), device=targets.device)
+def loss(logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """Cross-entropy in fp32 summed over examples; logits [B, C], targets [B]."""
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def decode(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 IGNORED = -100
 """Target of a position that is not scored."""
 
+Reads = Literal["scored", "first", "all"]
+"""Which hidden states a head reads: of the words' scored tokens, of each window's first token, or of every token."""
+
 Gold = str | list[str]
-"""A reference or a prediction as stored: a label, or one tag per word."""
+"""A reference or a prediction as stored: a label, one tag per word, the answers to a question (predicted: one)."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,11 @@ class Encoded:
     """Examples of one task, split and language as flat arrays (T tokens, W windows, E examples).
 
     ``tokens`` int32 [T]; ``offsets`` int64 [W+1]; ``example`` int32 [W] (non-decreasing); ``targets`` int32, [T] for a
-    format scored per token, [W] else, ``IGNORED`` where not scored; ``words`` int32 [E]; ``types`` uint8 [T] or None;
-    ``ids``, ``clusters`` and ``gold`` have one entry per example; ``stats`` are counts for people (unknown, truncated);
-    ``word`` int32 [T], only for a format scored per token: which word of its example is scored here, -1 where none is.
+    format scored per token, [W, 2] for spans, [W] else, ``IGNORED`` where not scored; ``words`` int32 [E]; ``types``
+    uint8 [T] or None; ``ids``, ``clusters`` and ``gold`` have one entry per example; ``stats`` are counts for people
+    (unknown, truncated); ``word`` int32 [T], only for a format scored per token: which word of its example is scored
+    here, -1 where none is. Only for spans: ``texts`` that answers are cut from, ``text`` int32 [W] which of them a
+    window shows, ``chars`` int32 [T, 2] first character of a token in it and the one after its last, -1 where none is.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -47,15 +52,18 @@ class Encoded:
     gold: list[Gold]
     stats: dict[str, int]
     word: npt.NDArray[np.int32] | None = None
+    chars: npt.NDArray[np.int32] | None = None
+    text: npt.NDArray[np.int32] | None = None
+    texts: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class Format(Protocol):
-    """One format: a module of this package with these functions."""
+    """One format: a module of this package with these functions. S: the rows that its head reads (``reads``)."""
 
-    per_token: bool
+    reads: Reads
 
     def outputs(self, labels: Sequence[str], scheme: str) -> list[str]:
         """The head's classes, in order, for a task's labels (tagging: O, B-X, I-X; plain scheme: the labels)."""
@@ -66,34 +74,52 @@ class Format(Protocol):
         """Encode examples with a fast transformers tokenizer into windows of at most ``max_length`` tokens."""
 
     def head(self, hidden: int, outputs: int, dropout: float) -> torch.nn.Module:
-        """A new head: hidden states [B, L, H] → logits ([B, L, C] per token, [B, C] else)."""
+        """A new head: hidden states [S, H] → logits [S, C]."""
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(summed loss, number of scored units); the loop divides by the units of the whole effective batch."""
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+        """The summed loss of a micro-batch of windows of these ``lengths``; logits [S, C], targets as encoded.
+
+        The loop divides by the units of the whole effective batch: scored tokens, or windows.
+        """
 
     def decode(
         self, encoded: Encoded, logits: Iterable[tuple[int, npt.NDArray[np.float32]]], outputs: Sequence[str]
     ) -> list[Gold]:
-        """One prediction per example from (window number, logits [L, C] or [C]) in any order; padding may follow."""
+        """One prediction per example from (window number, logits [S, C] of what the head read of it) in any order."""
 
     def counts(self, gold: Gold, pred: Gold) -> list[int]:
         """Sufficient counts of one example, as stored beside each prediction."""
 
 
+def offsets_of(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """[n] lengths → [n+1] offsets."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """start, start + 1, … (as many as its length) for each start, in one flat array."""
+    ends = offsets_of(lengths)
+    return np.repeat(starts - ends[:-1], lengths) + np.arange(ends[-1])
+
+
 def save(encoded: Encoded, folder: Path) -> None:
-    """Write ``encoded.safetensors`` and ``examples.parquet`` into a folder."""
+    """Write ``encoded.safetensors``, ``examples.parquet`` and, for spans, ``texts.parquet`` into a folder."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from safetensors.numpy import save_file
 
     arrays = {name: getattr(encoded, name) for name in ("tokens", "offsets", "example", "targets", "words")}
-    arrays |= {name: array for name in ("types", "word") if (array := getattr(encoded, name)) is not None}
+    optional = {name: getattr(encoded, name) for name in ("types", "word", "chars", "text")}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "encoded.safetensors")
     tagged = any(isinstance(gold, list) for gold in encoded.gold)
     columns = {"id": pa.string(), "cluster": pa.string(), "gold": pa.list_(pa.string()) if tagged else pa.string()}
     rows = (encoded.ids, encoded.clusters, encoded.gold)
     table = pa.table({name: pa.array(row, kind) for (name, kind), row in zip(columns.items(), rows, strict=True)})
     pq.write_table(table, folder / "examples.parquet", compression="zstd")
+    if encoded.texts is not None:
+        texts = pa.table({"text": pa.array(encoded.texts, pa.string())})
+        pq.write_table(texts, folder / "texts.parquet", compression="zstd")
 
 
 def load(folder: Path, stats: dict[str, int]) -> Encoded:
@@ -104,10 +130,14 @@ def load(folder: Path, stats: dict[str, int]) -> Encoded:
     with safe_open(folder / "encoded.safetensors", framework="pt") as file:
         arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
     table = pq.read_table(folder / "examples.parquet")
+    texts = folder / "texts.parquet"
     return Encoded(
         **{name: arrays[name] for name in ("tokens", "offsets", "example", "targets", "words")},
         types=arrays.get("types"),
         word=arrays.get("word"),
+        chars=arrays.get("chars"),
+        text=arrays.get("text"),
+        texts=pq.read_table(texts)["text"].to_pylist() if texts.exists() else None,
         ids=table["id"].to_pylist(),
         clusters=table["cluster"].to_pylist(),
         gold=table["gold"].to_pylist(),

@@ -19,13 +19,13 @@ import numpy.typing as npt
 import torch
 
 from waystation.errors import InputError, suggest
-from waystation.formats.encoding import IGNORED, Encoded, Gold
+from waystation.formats.encoding import IGNORED, Encoded, Gold, Reads, offsets_of, ranges
 from waystation.scoring import metrics
 from waystation.tasks.task import Example, TaggingExample
 
 Ints = npt.NDArray[np.int64]
 
-per_token = True
+reads: Reads = "scored"
 BATCH = 1000  # distinct words a call of the tokenizer
 BLOCK = 4096  # windows written at once: bounds the memory of index arrays
 
@@ -57,7 +57,7 @@ def encode(
     pieces = _tokenize(text.vocabulary, tokenizer, room)
     cut = _cut(text.bounds, pieces.length[text.words], room, stride)
     windows = len(cut.example)
-    offsets = _offsets(cut.tokens + len(before) + len(after))
+    offsets = offsets_of(cut.tokens + len(before) + len(after))
     tokens = np.empty(offsets[-1], np.int32)
     targets, word = np.full(len(tokens), IGNORED, np.int32), np.full(len(tokens), -1, np.int32)
     tokens[offsets[:-1, None] + np.arange(len(before))] = before
@@ -65,14 +65,14 @@ def encode(
 
     for low in range(0, windows, BLOCK):
         these = slice(low, low + BLOCK)
-        body = _ranges(offsets[:-1][these] + len(before), cut.tokens[these])  # positions of sub-tokens
+        body = ranges(offsets[:-1][these] + len(before), cut.tokens[these])  # positions of sub-tokens
         held = cut.last[these] - cut.first[these]  # words in each window
-        words = _ranges(cut.first[these], held)
+        words = ranges(cut.first[these], held)
         codes = text.words[words]
-        tokens[body] = pieces.tokens[_ranges(pieces.start[codes], pieces.length[codes])]
+        tokens[body] = pieces.tokens[ranges(pieces.start[codes], pieces.length[codes])]
         window = low + np.repeat(np.arange(len(held)), held)
         scored = cut.home[words] == window
-        at = body[(_offsets(pieces.length[codes])[:-1] + pieces.lead[codes])[scored]]
+        at = body[(offsets_of(pieces.length[codes])[:-1] + pieces.lead[codes])[scored]]
         targets[at] = text.tags[words[scored]]
         word[at] = (words - text.bounds[cut.example[window]])[scored]
 
@@ -139,7 +139,7 @@ def _read(examples: Iterable[Example], outputs: Sequence[str]) -> _Text:
         vocabulary=list(number),
         words=np.frombuffer(words, np.int32),
         tags=np.frombuffer(tags, np.int32),
-        bounds=_offsets(np.frombuffer(sizes, np.int64)),
+        bounds=offsets_of(np.frombuffer(sizes, np.int64)),
         ids=ids,
         clusters=clusters,
         gold=gold,
@@ -188,16 +188,16 @@ def _tokenize(vocabulary: list[str], tokenizer: Any, room: int) -> _Pieces:
     tokens, whole = np.frombuffer(flat, np.int32), np.frombuffer(sizes, np.int64)
     if not len(whole):
         return _Pieces(tokens, *[np.zeros(0, np.int64)] * 5)
-    bounds = _offsets(whole)
+    bounds = offsets_of(whole)
     start = bounds[:-1]
     inside = np.arange(len(tokens)) - np.repeat(start, whole)
     length = np.minimum(whole, room)
-    lead = np.minimum.reduceat(np.where(np.isin(tokens, _blanks(backend)), len(tokens), inside), start)
+    lead = np.minimum.reduceat(np.where(np.isin(tokens, blanks(backend)), len(tokens), inside), start)
     lead = np.where(lead < length, lead, 0)  # nothing but blanks is left: the first sub-token
     return _Pieces(tokens, start, whole, length, lead, np.add.reduceat((tokens == unknown).astype(np.int64), start))
 
 
-def _blanks(backend: Any) -> list[int]:
+def blanks(backend: Any) -> list[int]:
     """Sub-tokens that stand for nothing but a blank: SentencePiece's ``▁`` and byte-level BPE's ``Ġ``, where they do.
 
     The decoder decides: in a WordPiece vocabulary ``Ġ`` is a letter of Maltese.
@@ -228,12 +228,12 @@ class _Cut:
 
 def _cut(bounds: Ints, lengths: Ints, room: int, stride: int) -> _Cut:
     """Cut sentences (``bounds`` [E+1]) of words (``lengths`` [N] in sub-tokens, none above ``room``) into windows."""
-    ends = _offsets(lengths)
+    ends = offsets_of(lengths)
     long = np.flatnonzero(ends[bounds[1:]] - ends[bounds[:-1]] > room)
     spans = {e: _spans(ends[bounds[e] : bounds[e + 1] + 1], room, stride) for e in long.tolist()}
     each = np.ones(len(bounds) - 1, np.int64)
     each[long] = [len(span) for span in spans.values()]
-    window = _offsets(each)  # a sentence's first window
+    window = offsets_of(each)  # a sentence's first window
     example = np.repeat(np.arange(len(each)), each)
     first, last, home = bounds[:-1][example], bounds[1:][example], np.repeat(window[:-1], np.diff(bounds))
     for e, span in spans.items():
@@ -272,17 +272,6 @@ def _homes(ends: Ints, spans: Ints) -> Ints:
     return home
 
 
-def _offsets(lengths: npt.NDArray[Any]) -> Ints:
-    """[n] lengths → [n+1] offsets."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
-def _ranges(starts: Ints, lengths: Ints) -> Ints:
-    """start, start + 1, … (as many as its length) for each start, in one flat array."""
-    bounds = _offsets(lengths)
-    return np.repeat(starts - bounds[:-1], lengths) + np.arange(bounds[-1])
-
-
 class Head(torch.nn.Module):
     """Dropout and a linear layer on every token (Phang et al. 2020).
 
@@ -297,7 +286,7 @@ class Head(torch.nn.Module):
         torch.nn.init.zeros_(self.out.bias)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states [..., H] → logits [..., C]."""
+        """Hidden states [S, H] → logits [S, C]."""
         logits: torch.Tensor = self.out(self.dropout(hidden))
         return logits
 
@@ -307,13 +296,9 @@ def head(hidden: int, outputs: int, dropout: float) -> torch.nn.Module:
     return Head(hidden, outputs, dropout)
 
 
-def loss(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cross-entropy in fp32 summed over the scored tokens, their number); logits [..., C], targets [...]."""
-    wanted = targets.flatten().long()
-    summed = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2).float(), wanted, ignore_index=IGNORED, reduction="sum"
-    )
-    return summed, (wanted != IGNORED).sum()
+def loss(logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """Cross-entropy in fp32 summed over the scored tokens; logits [S, C], targets [S]."""
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def decode(
@@ -321,12 +306,12 @@ def decode(
 ) -> list[Gold]:
     """The likeliest tag of every word, as it is: mending tag sequences is left to scoring."""
     assert encoded.word is not None
-    bounds = _offsets(encoded.words)
+    bounds = offsets_of(encoded.words)
     found = np.full(bounds[-1], -1, np.int64)
     for window, rows in logits:
         word = encoded.word[encoded.offsets[window] : encoded.offsets[window + 1]]
         scored = np.flatnonzero(word >= 0)
-        found[bounds[encoded.example[window]] + word[scored]] = rows[scored].argmax(-1)
+        found[bounds[encoded.example[window]] + word[scored]] = rows.argmax(-1)
     if len(found) and found.min() < 0:
         raise ValueError("logits are missing for some windows")
     tags = np.array(outputs, object)[found].tolist()

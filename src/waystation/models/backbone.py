@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import zipfile
@@ -9,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from waystation import backbones
 from waystation.backbones import SUPPORTED, Backbone
 from waystation.errors import InputError
-from waystation.models.vocabulary import EmbeddingDelta, Rows, gather
+from waystation.models import packing
+from waystation.models.encoder import Encoder
+from waystation.models.tensors import read_tensor, tensor_shape
+from waystation.models.vocabulary import EmbeddingDelta, Rows
 
 WORD_EMBEDDING = "embeddings.word_embeddings.weight"
-PREFIXES = ("bert.", "roberta.", "xlm_roberta.", "camembert.", "model.")
-TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
+PREFIXES = ("bert.", "roberta.", "xlm_roberta.", "camembert.", "deberta.", "model.")
+TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "spm.model", "vocab.txt", "vocab.json")
+FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
+"""``model_type`` of the encoders that count positions from after the padding id."""
 
 
 def checkpoint_folder(backbone: Backbone, cache: Path) -> Path:
@@ -78,7 +83,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 class Checkpoint:
-    """Weights of a checkpoint folder under the encoder's plain names, read lazily from memory-mapped files."""
+    """Weights of a checkpoint folder under the encoder's plain names, read when they are asked for."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoConfig
@@ -90,16 +95,18 @@ class Checkpoint:
             raise InputError(f"{folder}/config.json cannot be read ({_brief(error)})") from None
         if self.config.model_type not in SUPPORTED:
             raise InputError(
-                f"{folder}: model_type '{self.config.model_type}' is not supported; give a BERT- or XLM-R-like encoder "
-                f"({', '.join(SUPPORTED)})"
+                f"{folder}: model_type '{self.config.model_type}' is not supported; give an encoder of the types "
+                f"{', '.join(SUPPORTED)}"
             )
         self._where: dict[str, tuple[Path, str]] = {}
         for file in self._files():
             for name in self._names(file):
                 self._where[_plain(name)] = (file, name)
-        self._open: dict[Path, Any] = {}
-        if WORD_EMBEDDING not in self._where:
-            raise InputError(f"{folder}: no tensor '{WORD_EMBEDDING}' in its weights; save an encoder checkpoint there")
+        self._loaded: dict[Path, dict[str, torch.Tensor]] = {}
+        if self.word_embedding not in self._where:
+            raise InputError(
+                f"{folder}: no tensor '{self.word_embedding}' in its weights; save an encoder checkpoint there"
+            )
 
     def _files(self) -> list[Path]:
         for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
@@ -135,34 +142,40 @@ class Checkpoint:
             raise InputError(f"{file} holds no named weights; fetch or save it again")
         return loaded
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """One tensor by its plain name; its pages are read when touched."""
-        from safetensors import safe_open
-
+    def tensor(self, name: str, rows: Rows | None = None) -> torch.Tensor:
+        """One tensor by its plain name, float32: the whole of it, or some rows."""
         file, stored = self._where[name]
-        if file not in self._open:
-            self._open[file] = safe_open(file, framework="pt") if file.suffix == ".safetensors" else self._legacy(file)
-        opened = self._open[file]
-        tensor: torch.Tensor = opened[stored] if isinstance(opened, dict) else opened.get_tensor(stored)
-        return tensor
+        if file.suffix == ".safetensors":
+            return read_tensor(file, stored, rows)
+        if file not in self._loaded:
+            self._loaded[file] = self._legacy(file)
+        whole = self._loaded[file][stored]
+        return (whole if rows is None else whole[torch.from_numpy(rows)]).to(torch.float32)
 
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
     @property
-    def vocabulary(self) -> int:
-        """Rows of the word embedding."""
-        return int(self.tensor(WORD_EMBEDDING).shape[0])
+    def word_embedding(self) -> str:
+        """Plain name of the word embedding."""
+        return "embeddings.tok_embeddings.weight" if self.config.model_type == "modernbert" else WORD_EMBEDDING
 
     @property
-    def pad(self) -> int:
-        """The padding id."""
-        return int(self.config.pad_token_id or 0)
+    def vocabulary(self) -> int:
+        """Rows of the word embedding."""
+        file, stored = self._where[self.word_embedding]
+        legacy = file.suffix != ".safetensors"
+        return (self.tensor(self.word_embedding).shape if legacy else tensor_shape(file, stored))[0]
+
+    @property
+    def packable(self) -> bool:
+        """Whether many texts can be run as one row of tokens (``models/packing.py``)."""
+        return self.config.model_type in packing.MASKLESS
 
     @property
     def position_offset(self) -> int:
         """The position of the first token: XLM-R counts from after the padding id."""
-        return 0 if self.config.model_type == "bert" else self.pad + 1
+        return int(self.config.pad_token_id or 0) + 1 if self.config.model_type in FROM_PADDING else 0
 
     @property
     def longest(self) -> int:
@@ -177,96 +190,62 @@ class Checkpoint:
         dropout: float,
         attention_dropout: float,
         trained: dict[str, torch.Tensor] | None = None,
+        frozen: int | None = None,
     ) -> Encoder:
         """The encoder in fp32 with the given embedding rows, from the backbone or from a trained delta.
 
-        ``trained`` holds every other weight of a trained encoder by plain name. Raises InputError where a weight that
-        the encoder needs is missing: nothing but a task's head is ever initialised at random.
+        ``trained`` holds weights of a trained encoder by plain name; all others are the backbone's. ``frozen``: None,
+        or that many lowest blocks, and the embedding, are not trained. Raises InputError where a weight that the
+        encoder needs is missing: nothing but a task's head is ever initialised at random.
         """
-        import copy
-
         from transformers import AutoModel
 
+        config = self._config(len(rows), layers, dropout, attention_dropout)
+        if frozen is not None and frozen > config.num_hidden_layers:
+            raise InputError(f"frozen: {frozen} blocks, the encoder has {config.num_hidden_layers}; lower it")
+        if self.packable:
+            packing.register()
+            model = AutoModel.from_config(config, add_pooling_layer=False, attn_implementation=packing.PACKED)
+        else:
+            model = AutoModel.from_config(config)
+        source = trained or {}
+        wanted = [name for name, _ in model.named_parameters() if name != self.word_embedding]
+        missing = [name for name in wanted if name not in source and name not in self]
+        if missing:
+            raise InputError(
+                f"{self.folder}: the weights lack {len(missing)} tensors of the encoder, first '{missing[0]}'"
+            )
+        for name, parameter in model.named_parameters():
+            if name == self.word_embedding:
+                weight = delta.apply(rows, self.tensor(name, rows))
+            else:
+                weight = source[name] if name in source else self.tensor(name)
+            if weight.shape != parameter.shape:
+                raise InputError(
+                    f"{self.folder}: tensor '{name}' is {list(weight.shape)}, its config.json says "
+                    f"{list(parameter.shape)}; fetch or save the checkpoint again"
+                )
+            parameter.data.copy_(weight)  # one at a time: the weights are never in memory twice
+        return Encoder(model, self.position_offset, self.packable, frozen)
+
+    def _config(self, rows: int, layers: int | None, dropout: float, attention_dropout: float) -> Any:
         config = copy.deepcopy(self.config)
         if layers is not None:
             if layers > config.num_hidden_layers:
                 raise InputError(f"layers: {layers} asked for, {self.folder} has {config.num_hidden_layers}")
             config.num_hidden_layers = layers
-        config.vocab_size = len(rows)
-        config.hidden_dropout_prob = dropout
-        config.attention_probs_dropout_prob = attention_dropout
+            if getattr(config, "layer_types", None):
+                config.layer_types = config.layer_types[:layers]
+        config.vocab_size = rows
+        config.pad_token_id = None  # nothing is padded with a token, and row numbers are our own
         config.dtype = torch.float32
-        model = AutoModel.from_config(config, add_pooling_layer=False, attn_implementation="sdpa")
-        source = trained or {}
-        weights = {WORD_EMBEDDING: gather(self.tensor(WORD_EMBEDDING), delta, rows)}
-        wanted = [name for name, _ in model.named_parameters() if name != WORD_EMBEDDING]
-        missing = [name for name in wanted if name not in source and (trained is not None or name not in self)]
-        if missing:
-            raise InputError(
-                f"{self.folder}: the weights lack {len(missing)} tensors of the encoder, first '{missing[0]}'"
-            )
-        for name in wanted:
-            weights[name] = source[name] if name in source else self.tensor(name).to(torch.float32)
-        for name, parameter in model.named_parameters():
-            if weights[name].shape != parameter.shape:
-                raise InputError(
-                    f"{self.folder}: tensor '{name}' is {list(weights[name].shape)}, its config.json says "
-                    f"{list(parameter.shape)}; fetch or save the checkpoint again"
-                )
-        model.load_state_dict(weights, strict=False)
-        model.to(torch.float32)
-        return Encoder(model, self.position_offset)
-
-
-class Encoder(nn.Module):
-    """An encoder over the active vocabulary: token places [B, L] and mask [B, L] → hidden states [B, L, H]."""
-
-    def __init__(self, model: nn.Module, position_offset: int) -> None:
-        super().__init__()
-        self.model = model
-        self.position_offset = position_offset
-
-    @property
-    def hidden(self) -> int:
-        """Width of the hidden states."""
-        return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-
-    def forward(self, tokens: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
-        """Hidden states of the last block. Positions count from each sequence's start, padding at the end."""
-        positions = torch.arange(tokens.shape[1], device=tokens.device) + self.position_offset
-        full = bool(mask.all())
-        output = self.model(
-            input_ids=tokens,
-            # without padding no mask is needed, and attention without a mask is several times faster on CPU
-            attention_mask=None if full else mask,
-            token_type_ids=types,
-            position_ids=positions.expand(tokens.shape[0], -1),
-        )
-        hidden: torch.Tensor = output.last_hidden_state
-        return hidden
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """All weights but the word embedding, by plain name."""
-        return {name: value for name, value in self.model.named_parameters() if name != WORD_EMBEDDING}
-
-    @property
-    def embedding(self) -> nn.Parameter:
-        """The active rows of the word embedding [R, H]."""
-        return dict(self.model.named_parameters())[WORD_EMBEDDING]
-
-
-class TaskModel(nn.Module):
-    """Encoder and the head of one task."""
-
-    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-
-    def forward(self, tokens: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits of the head."""
-        logits: torch.Tensor = self.head(self.encoder(tokens, mask, types))
-        return logits
+        if config.model_type == "modernbert":
+            config.embedding_dropout = config.mlp_dropout = dropout
+            config.attention_dropout = attention_dropout
+        else:
+            config.hidden_dropout_prob = dropout
+            config.attention_probs_dropout_prob = attention_dropout
+        return config
 
 
 def _plain(name: str) -> str:

@@ -16,8 +16,8 @@ import torch
 Rows = npt.NDArray[np.int64]
 
 
-def active_rows(tokens: npt.NDArray[np.int32], vocabulary: int, pad: int) -> Rows:
-    """Sorted vocabulary rows that occur in ``tokens``; 0..pad are always in, so that the padding id keeps its place.
+def active_rows(tokens: npt.NDArray[np.int32], vocabulary: int) -> Rows:
+    """Sorted vocabulary rows that occur in ``tokens``.
 
     Raises ValueError where a token id is outside the vocabulary.
     """
@@ -28,7 +28,6 @@ def active_rows(tokens: npt.NDArray[np.int32], vocabulary: int, pad: int) -> Row
         )
     used = np.zeros(vocabulary, dtype=bool)
     used[tokens] = True
-    used[: pad + 1] = True
     return np.flatnonzero(used).astype(np.int64)
 
 
@@ -58,18 +57,16 @@ class EmbeddingDelta:
         order = np.argsort(merged, kind="stable")
         return EmbeddingDelta(merged[order], stacked[torch.from_numpy(order)].contiguous(), self.factor * factor)
 
+    def apply(self, rows: Rows, own: torch.Tensor) -> torch.Tensor:
+        """Turn the backbone's ``own`` rows (float32 [R, H]) into those of the trained model, in place."""
+        if self.factor != 1.0:
+            own *= self.factor
+        _, here, there = np.intersect1d(rows, self.rows, assume_unique=True, return_indices=True)
+        if len(here):
+            own[torch.from_numpy(here)] = self.values[torch.from_numpy(there)]
+        return own
+
     @staticmethod
     def none(hidden: int) -> EmbeddingDelta:
         """The delta of the backbone itself."""
         return EmbeddingDelta(np.empty(0, dtype=np.int64), torch.empty(0, hidden))
-
-
-def gather(base: torch.Tensor, delta: EmbeddingDelta, rows: Rows) -> torch.Tensor:
-    """Rows of the embedding that backbone and delta make together, float32 [len(rows), H]."""
-    values = base[torch.from_numpy(rows)].to(torch.float32)
-    if delta.factor != 1.0:
-        values = values * delta.factor
-    _, here, there = np.intersect1d(rows, delta.rows, assume_unique=True, return_indices=True)
-    if len(here):
-        values[torch.from_numpy(here)] = delta.values[torch.from_numpy(there)]
-    return values

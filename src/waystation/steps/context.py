@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from waystation.backbones import Backbone
 from waystation.errors import InputError
+from waystation.steps.records import Keep
 from waystation.store import Store
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Context:
     backbone: Backbone
     data: Path | None = None
     precision: str = "fp32"
+    keep: Keep = "deltas"
     on_progress: Callable[[float, str], None] = lambda share, text: None
     should_stop: Callable[[], bool] = lambda: False
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from waystation import formats
 from waystation.errors import InputError
-from waystation.formats import encoding
+from waystation.formats import encoding, retrieval
 from waystation.steps.context import Context
 from waystation.steps.records import EncodeStep
 from waystation.tasks import sources
@@ -25,10 +25,13 @@ def perform(step: EncodeStep, folder: Path, context: Context) -> dict[str, Any]:
         raise InputError(
             f"the data of '{step.task.id}' ({step.split}, {step.language}) changed since the plan was made; run again"
         )
-    form = formats.get(step.format)
-    outputs = form.outputs(step.labels, step.scheme)
     examples = sources.read(step.task, step.split, step.language, context.data, rename=step.rename, labels=step.labels)
-    encoded = form.encode(examples, context.tokenizer, outputs, step.max_length, step.stride)
+    if step.format == "retrieval":
+        encoded = retrieval.encode(examples, context.tokenizer, step.max_length, step.prefix)
+    else:
+        form = formats.get(step.format)
+        outputs = form.outputs(step.labels, step.scheme)
+        encoded = form.encode(examples, context.tokenizer, outputs, step.max_length, step.stride)
     if not len(encoded):
         raise InputError(f"task '{step.task.id}' has no examples in split {step.split}, language {step.language}")
     longest, room = int(np.diff(encoded.offsets).max()), context.checkpoint.longest

@@ -13,73 +13,81 @@ import numpy as np
 from waystation import formats
 from waystation.evaluation.predict import predict
 from waystation.formats import encoding
-from waystation.formats.encoding import Encoded, Gold
-from waystation.models.vocabulary import active_rows, lookup
-from waystation.steps import models
+from waystation.formats.encoding import Encoded
+from waystation.models.vocabulary import Rows, active_rows, lookup
+from waystation.scoring import metrics
+from waystation.steps import models, retrieve, trunk
 from waystation.steps.context import Context
 from waystation.steps.records import EvaluateStep, step_id
+from waystation.steps.retrieve import Columns, Predictor
 
 
 def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any]:
     """Write ``language=xx.parquet`` for every language into ``folder``; finished languages survive an interruption."""
-    form = formats.get(step.format)
-    outputs = form.outputs(step.labels, step.scheme)
     sets = {
         code: encoding.load(context.store.folder(key), context.store.manifest(key)["stats"])
         for code, key in step.encodings.items()
     }
     workspace = context.store.workspace(step_id(step))
     checkpoint = context.checkpoint
-    rows = active_rows(np.concatenate([item.tokens for item in sets.values()]), checkpoint.vocabulary, checkpoint.pad)
-    places = lookup(rows, checkpoint.vocabulary)
-    model = models.build(context, step, models.read(context, step.model), rows, context.backbone.layers)
-    model.to(context.accelerator.device)
+    rows = active_rows(np.concatenate([item.tokens for item in sets.values()]), checkpoint.vocabulary)
+    answer = (_predictor if step.retrieval is None else retrieve.predictor)(step, context, rows)
     started, tokens, total = time.monotonic(), 0, sum(int(item.offsets[-1]) for item in sets.values())
     details = {}
     for code, encoded in sets.items():
         kept = workspace / f"language={code}.parquet"
-        if not _whole(kept, len(encoded)):
+        asked = retrieve.asking(encoded, step.retrieval) if step.retrieval else encoded.ids
+        if not _whole(kept, len(asked)):
             with context.accelerator.autocast():
-                predictions = predict(
-                    model,
-                    encoded,
-                    places,
-                    checkpoint.pad,
-                    form,
-                    outputs,
-                    tokens_per_micro_batch=step.tokens_per_micro_batch,
-                    should_stop=context.should_stop,
-                )
-            write(kept, encoded, predictions, form)
+                _write(kept, answer(code, encoded))
         tokens += int(encoded.offsets[-1])
         context.on_progress(tokens / max(1, total), code)
-        details[code] = language_details(encoded)
+        details[code] = language_details(encoded, len(asked))
     for code in sets:
         shutil.copyfile(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
     return {
         "languages": details,
-        "selected_on": context.store.manifest(step.model)["selected_on"],
+        "selected_on": None if step.model is None else context.store.manifest(step.model)["selected_on"],
         "tokens": tokens,
         "seconds": round(time.monotonic() - started, 3),
         "numerics": context.numerics(),
     }
 
 
-def write(path: Path, encoded: Encoded, predictions: list[Gold], form: Any) -> None:
-    """One language's predictions: id, cluster, gold, pred, counts. No text is stored."""
+def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
+    form = formats.get(step.format)
+    outputs = form.outputs(step.labels, step.scheme)
+    states = {code: trunk.stored(context, key) for code, key in step.trunks.items()}
+    places = lookup(rows, context.checkpoint.vocabulary)
+    trained = models.read(context, step.model)
+    model = models.build(context, step, trained, rows, context.backbone.layers, frozen=step.frozen)
+    model.to(context.accelerator.device)
+
+    def answer(code: str, encoded: Encoded) -> Columns:
+        predictions = predict(
+            model,
+            encoded,
+            places,
+            form,
+            outputs,
+            tokens_per_micro_batch=step.tokens_per_micro_batch,
+            trunk=states.get(code),
+            should_stop=context.should_stop,
+        )
+        counts = metrics.counts_of(encoded.gold, predictions).tolist()
+        columns = {"id": encoded.ids, "cluster": encoded.clusters, "gold": encoded.gold}
+        return {**columns, "pred": predictions, "counts": counts}
+
+    return answer
+
+
+def _write(path: Path, columns: Columns) -> None:
+    """One language's predictions: id, cluster, gold, pred, counts, and more of some formats. The only text: answers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    counts = [form.counts(gold, pred) for gold, pred in zip(encoded.gold, predictions, strict=True)]
-    table = pa.table(
-        {
-            "id": encoded.ids,
-            "cluster": pa.array(encoded.clusters, pa.string()),
-            "gold": encoded.gold,
-            "pred": predictions,
-            "counts": pa.array(counts, pa.list_(pa.int32())),
-        }
-    )
+    kinds = {"cluster": pa.string(), "counts": pa.list_(pa.int32())}
+    table = pa.table({name: pa.array(column, kinds.get(name)) for name, column in columns.items()})
     temporary = path.with_suffix(".part")
     pq.write_table(table, temporary, compression="zstd")
     with open(temporary, "rb+") as file:
@@ -97,11 +105,11 @@ def _whole(path: Path, examples: int) -> bool:
         return False
 
 
-def language_details(encoded: Encoded) -> dict[str, Any]:
+def language_details(encoded: Encoded, examples: int) -> dict[str, Any]:
     """What stands beside each score: examples, clusters, tokenizer fertility, unknown rate, truncated examples."""
     stats = encoded.stats
     return {
-        "n": len(encoded),
+        "n": examples,
         "clusters": len(set(encoded.clusters) - {None}) or None,
         "fertility": round(stats["subtokens"] / max(1, stats["words"]), 4),
         "unknown": round(stats["unknown"] / max(1, stats["subtokens"]), 6),

@@ -6,11 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from waystation.errors import InputError
 from waystation.records import EXECUTION, IDENTITY, Record, digest
 from waystation.tasks.task import FormatName, Split, Task
 
 Phase = Literal["intermediate", "target"]
 Precision = Literal["fp32", "bf16"]
+Keep = Literal["heads", "deltas", "all"]
+"""What stays of a trained model once no step needs it: its head; encoder and embedding rows too; the full state too."""
 
 
 class Validation(Record):
@@ -23,6 +26,9 @@ class Validation(Record):
 
 class Recipe(Record):
     """How one training phase is done. Lengths in tokens, rates per update, ``warmup`` as a share of the updates.
+
+    ``frozen``: the embedding and that many lowest blocks are not trained (0: the embedding alone; None: nothing); what
+    they make of each token is kept on disk up to ``trunk_gigabytes`` for each encoding.
 
     Defaults that differ from the papers: attention dropout 0 (papers: 0.1), a fixed number of updates, last checkpoint.
     """
@@ -41,8 +47,11 @@ class Recipe(Record):
     attention_dropout: Annotated[float, IDENTITY] = Field(default=0.0, ge=0, lt=1)
     max_length: Annotated[int, IDENTITY] = Field(default=128, ge=8)
     stride: Annotated[int, IDENTITY] = Field(default=32, ge=0)
+    frozen: Annotated[int | None, IDENTITY] = Field(default=None, ge=0)
     validation: Annotated[Validation | None, IDENTITY] = None
     tokens_per_micro_batch: Annotated[int, EXECUTION] = Field(default=1024, ge=1)
+    gradient_checkpointing: Annotated[bool, EXECUTION] = False
+    trunk_gigabytes: Annotated[float, EXECUTION] = Field(default=4.0, ge=0)
     checkpoint_seconds: Annotated[float, EXECUTION] = Field(default=60.0, ge=0)
 
     @model_validator(mode="after")
@@ -64,6 +73,26 @@ class Subset(Record):
     passes: Annotated[int, IDENTITY] = Field(default=1, ge=1)
 
 
+class Retrieval(Record):
+    """How sentences are embedded and looked up.
+
+    ``layer``: k the output of block k, -1 that of the last. ``pooling``: the mean over all tokens, special ones
+    included, or the first token. ``direction``: which side asks; ``mining`` looks in both directions for the pairs
+    among sentences most of which have no translation.
+    """
+
+    layer: Annotated[int, IDENTITY]
+    pooling: Annotated[Literal["mean", "first"], IDENTITY]
+    prefix: Annotated[str, IDENTITY]
+    direction: Annotated[Literal["from-english", "to-english", "mining"], IDENTITY]
+
+    def blocks(self, depth: int) -> int:
+        """How many of ``depth`` blocks the layer needs. Raises InputError where there is no such layer."""
+        if not 1 <= abs(self.layer) <= depth:
+            raise InputError(f"layer {self.layer}: the encoder has 1 to {depth}, or from the end -1 to {-depth}")
+        return self.layer if self.layer > 0 else depth + 1 + self.layer
+
+
 class EncodeStep(Record):
     """Examples of one task, split and language as ragged token arrays."""
 
@@ -80,13 +109,14 @@ class EncodeStep(Record):
     tokenizer: Annotated[dict[str, Any], IDENTITY]
     max_length: Annotated[int, IDENTITY]
     stride: Annotated[int, IDENTITY]
+    prefix: Annotated[str, IDENTITY] = ""
 
 
 class TrainStep(Record):
     """One training phase: backbone or parent model → model (a delta on the backbone)."""
 
     kind: Annotated[Literal["train"], IDENTITY] = "train"
-    version: Annotated[int, IDENTITY] = 2
+    version: Annotated[int, IDENTITY] = 3
     phase: Annotated[Phase, IDENTITY]
     task: Annotated[str, EXECUTION]
     format: Annotated[FormatName, IDENTITY]
@@ -99,10 +129,31 @@ class TrainStep(Record):
     subset: Annotated[Subset | None, IDENTITY] = None
     seed: Annotated[int, IDENTITY]
     precision: Annotated[Precision, IDENTITY] = "fp32"
+    trunk: Annotated[str | None, EXECUTION] = None
+
+
+class TrunkStep(Record):
+    """What the embedding and the lowest ``blocks`` make of every token of an encoding.
+
+    ``source``: the trained model whose weights these are, None where they are the backbone's own.
+    """
+
+    kind: Annotated[Literal["trunk"], IDENTITY] = "trunk"
+    version: Annotated[int, IDENTITY] = 1
+    backbone: Annotated[dict[str, Any], IDENTITY]
+    source: Annotated[str | None, IDENTITY]
+    blocks: Annotated[int, IDENTITY] = Field(ge=0)
+    encoding: Annotated[str, IDENTITY]
+    precision: Annotated[Precision, IDENTITY] = "fp32"
+    max_bytes: Annotated[float, EXECUTION]
+    tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
 
 
 class EvaluateStep(Record):
-    """Predictions of one model on one target in all languages of the study, no training."""
+    """Predictions of one model on one target in all languages of the study, no training.
+
+    ``model`` None is the ``backbone`` itself, which nothing but retrieval can use.
+    """
 
     kind: Annotated[Literal["evaluate"], IDENTITY] = "evaluate"
     version: Annotated[int, IDENTITY] = 1
@@ -110,22 +161,29 @@ class EvaluateStep(Record):
     format: Annotated[FormatName, IDENTITY]
     labels: Annotated[tuple[str, ...], IDENTITY]
     scheme: Annotated[str, IDENTITY]
-    model: Annotated[str, IDENTITY]
+    model: Annotated[str | None, IDENTITY]
+    backbone: Annotated[dict[str, Any] | None, IDENTITY] = None
     encodings: Annotated[dict[str, str], IDENTITY]
+    retrieval: Annotated[Retrieval | None, IDENTITY] = None
     precision: Annotated[Precision, IDENTITY] = "fp32"
+    frozen: Annotated[int | None, EXECUTION] = None
+    trunks: Annotated[dict[str, str], EXECUTION] = Field(default_factory=dict)
     tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
 
 
-Step = EncodeStep | TrainStep | EvaluateStep
+Step = EncodeStep | TrunkStep | TrainStep | EvaluateStep
 
 
 def needs(step: Step) -> tuple[str, ...]:
     """Identities of the artifacts that a step reads."""
+    found: list[str | None] = []
     if isinstance(step, TrainStep):
-        return (*((step.parent,) if step.parent else ()), step.encoding)
-    if isinstance(step, EvaluateStep):
-        return (step.model, *step.encodings.values())
-    return ()
+        found = [step.parent, step.encoding, step.trunk]
+    elif isinstance(step, TrunkStep):
+        found = [step.source, step.encoding]
+    elif isinstance(step, EvaluateStep):
+        found = [step.model, *step.encodings.values(), *step.trunks.values()]
+    return tuple(key for key in found if key is not None)
 
 
 def step_id(step: Step) -> str:

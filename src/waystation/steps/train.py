@@ -11,13 +11,15 @@ from waystation import backbones, formats
 from waystation.errors import InputError, WaystationError
 from waystation.evaluation.predict import predict
 from waystation.formats import encoding
-from waystation.models.backbone import TaskModel
+from waystation.models.encoder import TaskModel
 from waystation.models.vocabulary import active_rows, lookup
 from waystation.records import derive
 from waystation.scoring import metrics
-from waystation.steps import models
+from waystation.steps import models, trunk
 from waystation.steps.context import Context
 from waystation.steps.records import TrainStep, step_id
+from waystation.tasks.task import usual_metrics
+from waystation.training import checkpoint as checkpoint_files
 from waystation.training.batches import carve, draw_subset, windows_of
 from waystation.training.loop import Job, train
 
@@ -40,9 +42,12 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
     windows = windows_of(encoded, learned if recipe.validation is None else np.union1d(learned, held))
     touched = [encoded.tokens[a:b] for a, b in zip(encoded.offsets[windows], encoded.offsets[windows + 1], strict=True)]
     try:
-        rows = active_rows(np.concatenate(touched), checkpoint.vocabulary, checkpoint.pad)
+        rows = active_rows(np.concatenate(touched), checkpoint.vocabulary)
     except ValueError as error:
         raise WaystationError(str(error)) from None
+    states = trunk.stored(context, step.trunk)
+    if states is not None:
+        rows = rows[:1]  # the embedding is never asked
     places = lookup(rows, checkpoint.vocabulary)
     parent = models.read(context, step.parent)
     # Seeds name the phase, never the chain: a chain and its baseline draw the same numbers at every step.
@@ -55,15 +60,12 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         recipe.dropout,
         recipe.attention_dropout,
         derive(step.seed, "head", step.phase),
+        recipe.frozen,
     )
     validate = None
     if recipe.validation is not None:
         outputs = form.outputs(step.labels, step.scheme)
-        metric = (
-            "entity_f1"
-            if step.format == "tagging" and step.scheme != "plain"
-            else ("token_accuracy" if step.format == "tagging" else "accuracy")
-        )
+        metric = usual_metrics(step.format, step.scheme == "plain")[0]
 
         def validate(model: TaskModel) -> float:
             with context.accelerator.autocast():
@@ -71,11 +73,11 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
                     model,
                     encoded,
                     places,
-                    checkpoint.pad,
                     form,
                     outputs,
                     examples=held,
                     tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+                    trunk=states,
                 )
             golds = [encoded.gold[i] for i in held.tolist()]
             return metrics.score([metric], golds, found)[metric]
@@ -86,28 +88,36 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
             encoded=encoded,
             examples=learned,
             places=places,
-            pad=checkpoint.pad,
             format=form,
             recipe=recipe,
             order_seed=derive(step.seed, "order", step.phase),
             dropout_seed=derive(step.seed, "dropout", step.phase),
             workspace=context.store.workspace(step_id(step)),
             passes=None if step.subset is None else step.subset.passes,
+            keep_state=context.keep == "all",
+            trunk=states,
             validate=validate,
             on_update=lambda update, loss: context.on_progress(update / recipe.updates, f"loss {loss:.3f}"),
             should_stop=context.should_stop,
         ),
         context.accelerator,
     )
-    embedding = parent.embedding.updated(rows, model.encoder.embedding.detach().cpu(), log.factor)
+    embedding = parent.embedding
+    if recipe.frozen is None:
+        embedding = embedding.updated(rows, model.encoder.embedding.detach().cpu(), log.factor)
     models.write(
         folder,
         model,
+        parent,
         embedding,
         {"losses": log.losses, "validation": log.validation, "selected_update": log.selected},
     )
+    if context.keep == "all":
+        checkpoint_files.copy(context.store.workspace(step_id(step)), folder)
     selected = recipe.validation is not None and recipe.validation.select == "best"
     shape = backbones.shape(context.backbone)
+    if shape is not None and recipe.frozen is not None:
+        shape = shape.model_copy(update={"layers": shape.layers - recipe.frozen})
     mean = sum(map(len, touched)) / max(1, len(windows))
     return {
         "seconds": round(log.seconds, 3),
@@ -115,7 +125,7 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         "flops": shape.flops(log.tokens, mean, training=True) if shape else None,
         "examples": len(learned),
         "words": int(encoded.words[learned].sum()),
-        "active_rows": len(rows),
+        "active_rows": len(rows) if recipe.frozen is None else 0,
         "loss": log.losses[-1] if log.losses else None,
         "validation": log.validation,
         # the language on which the checkpoint was chosen; None: the last one, chosen on nothing

@@ -1,4 +1,4 @@
-"""Batches: drawn at random as the reference does, then sorted and cut inside so that little is spent on padding."""
+"""Batches: drawn at random as the reference does; only inside one are windows sorted and cut. Nothing is padded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from waystation.errors import InputError
-from waystation.formats.encoding import IGNORED, Encoded
+from waystation.formats.encoding import Encoded, Reads, ranges
+from waystation.models.encoder import TaskModel
 from waystation.records import derive
 from waystation.steps.records import Subset
 
@@ -18,12 +19,26 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch: ``tokens``, ``mask`` [B, L], ``targets`` [B, L] or [B], ``types`` [B, L] or None."""
+    """One micro-batch of B windows as a flat row of N tokens.
+
+    ``tokens``, ``types`` (or None) int64 [N]; ``lengths`` sum up to N; ``rows`` int64 [S]: the positions that the head
+    reads, None for all; ``targets`` int64 [S], [B] or [B, 2], as the format's loss takes them; ``states`` float32
+    [N, H]: what the frozen trunk makes of the tokens, where that is stored.
+    """
 
     tokens: torch.Tensor
-    mask: torch.Tensor
-    targets: torch.Tensor
+    lengths: list[int]
     types: torch.Tensor | None
+    rows: torch.Tensor | None
+    targets: torch.Tensor
+    states: torch.Tensor | None = None
+
+    def logits(self, model: TaskModel, device: torch.device) -> torch.Tensor:
+        """The model's logits [S, C] of this batch."""
+        parts = (self.types, self.rows, self.states)
+        types, rows, states = (None if part is None else part.to(device) for part in parts)
+        found: torch.Tensor = model(self.tokens.to(device), self.lengths, types, rows, states)
+        return found
 
 
 def draw_subset(encoded: Encoded, subset: Subset | None, seed: int, among: Indices | None = None) -> Indices:
@@ -90,43 +105,57 @@ def windows_of(encoded: Encoded, examples: Indices) -> Indices:
     """All windows of the given examples."""
     starts = np.searchsorted(encoded.example, examples, side="left")
     ends = np.searchsorted(encoded.example, examples, side="right")
-    parts = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
-    return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64)
+    return ranges(starts, ends - starts)
 
 
-def micro_batches(encoded: Encoded, windows: Indices, budget: int) -> list[Indices]:
-    """Sort windows by length and cut them so that no micro-batch holds more than ``budget`` padded tokens."""
+def micro_batches(encoded: Encoded, windows: Indices, budget: int, padded: bool = False) -> list[Indices]:
+    """Sort windows by length, longest first, and cut them so that no micro-batch holds more than ``budget`` tokens.
+
+    With ``padded`` the tokens of the padded batch count. A window above the budget goes alone.
+    """
     lengths = (encoded.offsets[windows + 1] - encoded.offsets[windows]).astype(np.int64)
     order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
     cuts, start = [], 0
     while start < len(order):
-        size = max(1, budget // int(lengths[order[start]]))
-        cuts.append(windows[order[start : start + size]])
-        start += size
+        if padded:
+            size = budget // int(lengths[order[start]])
+        else:
+            before = int(ends[start - 1]) if start else 0
+            size = int(np.searchsorted(ends, before + budget, side="right")) - start
+        cuts.append(windows[order[start : start + max(1, size)]])
+        start += max(1, size)
     return cuts
 
 
-def collate(encoded: Encoded, windows: Indices, places: npt.NDArray[np.int32], pad: int, per_token: bool) -> Batch:
-    """Pad windows to the longest of them; token ids become places in the active vocabulary."""
-    starts, ends = encoded.offsets[windows], encoded.offsets[windows + 1]
-    longest = int((ends - starts).max())
-    shape = (len(windows), longest)
-    inside = np.arange(longest) < (ends - starts)[:, None]
-    source = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
-    tokens = np.full(shape, pad, dtype=np.int64)
-    tokens[inside] = places[encoded.tokens[source]]
-    types = None
-    if encoded.types is not None:
-        types = np.zeros(shape, dtype=np.int64)
-        types[inside] = encoded.types[source]
-    if per_token:
-        targets = np.full(shape, IGNORED, dtype=np.int64)
-        targets[inside] = encoded.targets[source]
+def collate(
+    encoded: Encoded,
+    windows: Indices,
+    places: npt.NDArray[np.int32],
+    reads: Reads,
+    trunk: npt.NDArray[np.float32] | None = None,
+) -> Batch:
+    """Windows one after the other; token ids become places in the active vocabulary.
+
+    ``trunk`` float32 [T, H]: stored states of every token of ``encoded``.
+    """
+    starts = encoded.offsets[windows]
+    lengths = encoded.offsets[windows + 1] - starts
+    source = ranges(starts, lengths)
+    rows, targets = None, encoded.targets
+    if reads == "scored":
+        assert encoded.word is not None
+        rows = np.flatnonzero(encoded.word[source] >= 0)
+        targets = targets[source[rows]]
     else:
-        targets = encoded.targets[windows].astype(np.int64)
+        targets = targets[windows]
+        if reads == "first":
+            rows = np.cumsum(lengths) - lengths
     return Batch(
-        torch.from_numpy(tokens),
-        torch.from_numpy(inside),
-        torch.from_numpy(targets),
-        None if types is None else torch.from_numpy(types),
+        tokens=torch.from_numpy(places[encoded.tokens[source]].astype(np.int64)),
+        lengths=lengths.tolist(),
+        types=None if encoded.types is None else torch.from_numpy(encoded.types[source].astype(np.int64)),
+        rows=None if rows is None else torch.from_numpy(rows),
+        targets=torch.from_numpy(targets.astype(np.int64)),
+        states=None if trunk is None else torch.from_numpy(trunk[source]),
     )

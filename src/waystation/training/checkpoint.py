@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from waystation.records import file_sha256
+from waystation.retention import STATE as FILES
 from waystation.store import write_json
 
-STATE, PROGRESS = "state.safetensors", "progress.json"
+STATE, PROGRESS = FILES
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ def save(workspace: Path, update: int, tensors: dict[str, torch.Tensor], progres
     for other in workspace.glob("checkpoint-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def copy(workspace: Path, folder: Path) -> None:
+    """Copy the files of the newest checkpoint into another folder."""
+    newest = max(workspace.glob("checkpoint-*"))
+    for name in FILES:
+        shutil.copyfile(newest / name, folder / name)
 
 
 def load(workspace: Path) -> Saved | None:

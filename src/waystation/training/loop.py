@@ -18,10 +18,11 @@ import torch
 from accelerate import Accelerator
 
 from waystation.errors import Stopped, WaystationError
-from waystation.formats.encoding import Encoded, Format
-from waystation.models.backbone import TaskModel
+from waystation.formats.encoding import Encoded, Format, ranges
+from waystation.models.encoder import TaskModel
 from waystation.steps.records import Recipe
 from waystation.training import checkpoint
+from waystation.training.allocator import keep_memory
 from waystation.training.batches import Indices, Sampler, collate, micro_batches, windows_of
 
 Validate = Callable[[TaskModel], float]
@@ -29,7 +30,10 @@ Validate = Callable[[TaskModel], float]
 
 @dataclass
 class Log:
-    """What happened: mean loss per update, validation scores, tokens processed, embedding shrink factor, seconds."""
+    """What happened: mean loss per update, validation scores, tokens processed, embedding shrink factor, seconds.
+
+    ``budget``: the tokens of a micro-batch where memory did not allow what the recipe says, else 0.
+    """
 
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
@@ -37,22 +41,28 @@ class Log:
     factor: float = 1.0
     seconds: float = 0.0
     selected: int = 0
+    budget: int = 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a training phase needs besides the model; ``passes`` spreads that many passes over all updates."""
+    """All that a training phase needs besides the model.
+
+    ``passes`` spreads that many passes over all updates; ``trunk`` float32 [T, H]: stored states of the frozen
+    trunk; ``keep_state`` leaves a checkpoint of the last update in the workspace.
+    """
 
     encoded: Encoded
     examples: Indices
     places: npt.NDArray[np.int32]
-    pad: int
     format: Format
     recipe: Recipe
     order_seed: int
     dropout_seed: int
     workspace: Path
     passes: int | None = None
+    keep_state: bool = False
+    trunk: npt.NDArray[np.float32] | None = None
     validate: Validate | None = None
     on_update: Callable[[int, float], None] = lambda update, loss: None
     should_stop: Callable[[], bool] = lambda: False
@@ -70,6 +80,8 @@ def parameter_groups(model: TaskModel, recipe: Recipe) -> list[dict[str, Any]]:
     """Encoder and head rates; no decay on biases, LayerNorm and (unless asked) embeddings."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         plain = parameter.ndim < 2 or "LayerNorm" in name
         decayed = not plain and ("embeddings." not in name or recipe.decay_embeddings)
         rate = recipe.head_rate if name.startswith("head.") else recipe.rate
@@ -86,6 +98,7 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     Raises Stopped after saving when ``should_stop`` says so, WaystationError where the loss is not finite.
     """
     recipe = job.recipe
+    keep_memory()
     model.to(accelerator.device)
     optimizer = torch.optim.AdamW(
         parameter_groups(model, recipe), betas=(0.9, recipe.beta2), eps=recipe.epsilon, fused=True
@@ -98,6 +111,8 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     if saved is not None and saved.progress["tokens_per_micro_batch"] != recipe.tokens_per_micro_batch:
         saved = None  # dropout draws follow the cut: going on with another one would be neither run
     done = _restore(model, optimizer, best, log, saved)
+    if recipe.gradient_checkpointing:
+        model.encoder.recompute_activations()
     saved_at = time.monotonic()
     for update in range(done, recipe.updates):
         if job.should_stop():
@@ -108,13 +123,13 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
         factor = rate_factor(update, recipe)
         for group in optimizer.param_groups:
             group["lr"] = group["base_rate"] * factor
-        loss, tokens = _update(model, job, sampler(update), accelerator)
+        loss, tokens = _fitting(model, job, sampler(update), accelerator, log)
         if not np.isfinite(loss):
             raise WaystationError(f"the loss is {loss} at update {update + 1}; lower the rate or raise the warm-up")
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if recipe.decay_embeddings:
+        if recipe.decay_embeddings and recipe.frozen is None:
             log.factor *= 1.0 - recipe.rate * factor * recipe.weight_decay
         log.losses.append(loss)
         log.tokens += tokens
@@ -126,7 +141,8 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
             if recipe.validation.select == "best":
                 best.offer(model, score, update + 1, log.factor)
         job.on_update(update + 1, loss)
-        if time.monotonic() - saved_at >= recipe.checkpoint_seconds and update + 1 < recipe.updates:
+        last = update + 1 == recipe.updates
+        if job.keep_state if last else time.monotonic() - saved_at >= recipe.checkpoint_seconds:
             _save(job, model, optimizer, best, log, update + 1, accelerator)
             saved_at = time.monotonic()
     if best.weights:
@@ -135,43 +151,52 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     return log
 
 
-def _update(model: TaskModel, job: Job, examples: Indices, accelerator: Accelerator) -> tuple[float, int]:
+def _fitting(model: TaskModel, job: Job, examples: Indices, accelerator: Accelerator, log: Log) -> tuple[float, int]:
+    """``_update``; where memory runs out, the token budget is halved for the rest of the step and the update redone."""
+    while True:
+        budget = log.budget or job.recipe.tokens_per_micro_batch
+        try:
+            return _update(model, job, examples, accelerator, budget)
+        except torch.OutOfMemoryError:
+            if accelerator.num_processes > 1 or budget <= 1:
+                raise  # the other processes wait in this update's sum; or nothing is left to halve
+        model.zero_grad(set_to_none=True)
+        if accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.budget = budget // 2
+
+
+def _update(model: TaskModel, job: Job, examples: Indices, accelerator: Accelerator, budget: int) -> tuple[float, int]:
     """Accumulate the gradient of one effective batch; returns (mean loss per scored unit, real tokens)."""
     windows = windows_of(job.encoded, examples)
-    cuts = micro_batches(job.encoded, windows, job.recipe.tokens_per_micro_batch)
-    units = _units(job, windows)
+    cuts = micro_batches(job.encoded, windows, budget, padded=not model.encoder.packed)
     tokens = int((job.encoded.offsets[windows + 1] - job.encoded.offsets[windows]).sum())
-    total = 0.0
+    units = _units(job, windows)
+    total = torch.zeros((), device=accelerator.device)
     for cut in cuts[accelerator.process_index :: accelerator.num_processes]:
-        batch = collate(job.encoded, cut, job.places, job.pad, job.format.per_token)
-        device = accelerator.device
+        batch = collate(job.encoded, cut, job.places, job.format.reads, job.trunk)
         with accelerator.autocast():
-            logits = model(
-                batch.tokens.to(device), batch.mask.to(device), None if batch.types is None else batch.types.to(device)
-            )
-        loss, _ = job.format.loss(logits, batch.targets.to(device))
-        (loss / units).backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach()) / units
+            logits = batch.logits(model, accelerator.device)
+        loss = job.format.loss(logits, batch.targets.to(accelerator.device), batch.lengths) / units
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
     if accelerator.num_processes > 1:
         # Cuts need not be spread evenly, so gradients are summed by hand rather than averaged by a wrapper.
         for parameter in model.parameters():
             if parameter.requires_grad:
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = accelerator.reduce(gradient, "sum")
-        total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device), "sum"))
-    return total, tokens
+        total = accelerator.reduce(total, "sum")
+    return float(total), tokens
 
 
 def _units(job: Job, windows: Indices) -> int:
-    """Scored units of the whole effective batch: scored tokens, or examples."""
-    if not job.format.per_token:
+    """Scored units of the whole effective batch: scored tokens, or windows."""
+    if job.format.reads != "scored":
         return max(1, len(windows))
-    encoded = job.encoded
-    scored = sum(
-        int((encoded.targets[a:b] >= 0).sum())
-        for a, b in zip(encoded.offsets[windows].tolist(), encoded.offsets[windows + 1].tolist(), strict=True)
-    )
-    return max(1, scored)
+    assert job.encoded.word is not None
+    starts, ends = job.encoded.offsets[windows], job.encoded.offsets[windows + 1]
+    return max(1, int((job.encoded.word[ranges(starts, ends - starts)] >= 0).sum()))
 
 
 def _due(update: int, recipe: Recipe) -> bool:
@@ -220,6 +245,7 @@ def _save(
         "seconds": log.seconds,
         "tokens_per_micro_batch": job.recipe.tokens_per_micro_batch,
         "selected": log.selected,
+        "budget": log.budget,
         "best": None if not best.weights else {"score": best.score, "update": best.update, "factor": best.factor},
     }
     checkpoint.save(job.workspace, update, tensors, progress)
@@ -249,6 +275,7 @@ def _restore(
     log.validation = [(int(update), float(score)) for update, score in progress["validation"]]
     log.tokens, log.factor = int(progress["tokens"]), float(progress["factor"])
     log.seconds, log.selected = float(progress["seconds"]), int(progress["selected"])
+    log.budget = int(progress["budget"])
     if progress["best"] is not None:
         best.weights = part("best.")
         best.score, best.update = float(progress["best"]["score"]), int(progress["best"]["update"])
