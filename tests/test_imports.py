@@ -25,7 +25,7 @@ STREET: list[list[str]] = [
     ["evaluation"],
     ["training"],
     ["models", "formats"],
-    ["plan"],
+    ["plan", "retention"],
     ["tasks"],
     ["store"],
     ["study", "study_checks", "study_file"],

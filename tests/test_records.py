@@ -11,13 +11,25 @@ from pydantic import ValidationError
 
 import waystation
 from waystation.records import EXECUTION, IDENTITY, Record, canonical, derive, digest, identity, mark_of
-from waystation.steps.records import EncodeStep, EvaluateStep, Recipe, Subset, TrainStep, Validation, step_id
+from waystation.steps.records import (
+    EncodeStep,
+    EvaluateStep,
+    Recipe,
+    Retrieval,
+    Subset,
+    TrainStep,
+    TrunkStep,
+    Validation,
+    step_id,
+)
 from waystation.tasks.known import find
 from waystation.tasks.task import Task
 
 WITHOUT_TORCH = ("engines", "evaluation", "formats", "models", "training", "report", "cli", "doctor")
 """Parts of the package that are not searched for records: they need torch, or only show things."""
-HEAVY_STEPS = {f"waystation.steps.{name}" for name in ("context", "encode", "evaluate", "models", "train")}
+HEAVY_STEPS = {
+    f"waystation.steps.{name}" for name in ("context", "encode", "evaluate", "models", "retrieve", "train", "trunk")
+}
 
 
 def subclasses(record: type[Record]) -> list[type[Record]]:
@@ -82,38 +94,48 @@ TRAIN = TrainStep(
     phase="target", task="e3c", format="tagging", labels=("A",), scheme="iob2",
     backbone={"bundled": "x", "layers": None}, parent=None, encoding="e" * 64, recipe=RECIPE, seed=0,
 )  # fmt: skip
+TRUNK = TrunkStep(backbone={"bundled": "x"}, source=None, blocks=6, encoding="e" * 64, max_bytes=1e9)
 EVALUATE = EvaluateStep(
     task="e3c", format="tagging", labels=("A",), scheme="iob2", model="m" * 64, encodings={"en": "e" * 64}
 )
+
+RETRIEVAL = Retrieval(layer=-1, pooling="mean", prefix="", direction="mining")
 
 RECIPE_CHANGES: dict[str, Any] = {
     "updates": 101, "batch": 17, "rate": 2e-4, "head_rate": 2e-3, "warmup": 0.2, "weight_decay": 0.02,
     "decay_embeddings": True, "beta2": 0.98, "epsilon": 1e-6, "clip": 2.0, "dropout": 0.2, "attention_dropout": 0.1,
     "max_length": 256, "stride": 8, "validation": Validation(), "tokens_per_micro_batch": 2048,
-    "checkpoint_seconds": 1.0,
+    "checkpoint_seconds": 1.0, "frozen": 0, "gradient_checkpointing": True, "trunk_gigabytes": 1.0,
 }  # fmt: skip
 ENCODE_CHANGES: dict[str, Any] = {
     "version": 9, "task": find("gum"), "content": "d" * 64, "split": "test", "language": "eu",
     "format": "classification", "rename": {"A": None}, "labels": ("A", "B"), "scheme": "plain",
     "tokenizer": {"bundled": "y"}, "max_length": 65,
-    "stride": 17,
+    "stride": 17, "prefix": "query: ",
 }  # fmt: skip
 TRAIN_CHANGES: dict[str, Any] = {
     "version": 9, "phase": "intermediate", "task": "other", "format": "classification", "labels": ("B",),
     "scheme": "plain", "backbone": {"bundled": "x", "layers": 2}, "parent": "p" * 64,
     "encoding": "f" * 64, "recipe": Recipe(updates=3),
-    "subset": Subset(by="words", amount=3), "seed": 1, "precision": "bf16",
+    "subset": Subset(by="words", amount=3), "seed": 1, "precision": "bf16", "trunk": "t" * 64,
+}  # fmt: skip
+TRUNK_CHANGES: dict[str, Any] = {
+    "version": 9, "backbone": {"bundled": "y"}, "source": "p" * 64, "blocks": 0, "encoding": "f" * 64,
+    "precision": "bf16", "max_bytes": 2e9, "tokens_per_micro_batch": 4096,
 }  # fmt: skip
 EVALUATE_CHANGES: dict[str, Any] = {
     "version": 9, "task": "other", "format": "classification", "labels": ("B",), "scheme": "plain", "model": "n" * 64,
     "encodings": {"en": "e" * 64, "eu": "f" * 64}, "precision": "bf16", "tokens_per_micro_batch": 4096,
+    "backbone": {"bundled": "x"}, "retrieval": RETRIEVAL, "frozen": 6, "trunks": {"en": "t" * 64},
 }  # fmt: skip
 CHANGES = [
     pytest.param(record, field, value, id=f"{type(record).__name__}-{field}")
     for record, changes in (
-        (RECIPE, RECIPE_CHANGES), (ENCODE, ENCODE_CHANGES), (TRAIN, TRAIN_CHANGES), (EVALUATE, EVALUATE_CHANGES),
+        (RECIPE, RECIPE_CHANGES), (ENCODE, ENCODE_CHANGES), (TRAIN, TRAIN_CHANGES),
+        (TRUNK, TRUNK_CHANGES), (EVALUATE, EVALUATE_CHANGES),
         (Validation(), {"fraction": 0.2, "every": 7, "select": "best"}),
         (Subset(by="words", amount=1), {"by": "examples", "amount": 2}),
+        (RETRIEVAL, {"layer": 7, "pooling": "first", "prefix": "query: ", "direction": "to-english"}),
     )
     for field, value in changes.items()
 ]  # fmt: skip
@@ -128,7 +150,13 @@ def test_a_field_changes_the_digest_exactly_when_it_is_identity(record: Record, 
 
 @pytest.mark.parametrize(
     ("record", "changes"),
-    [(RECIPE, RECIPE_CHANGES), (ENCODE, ENCODE_CHANGES), (TRAIN, TRAIN_CHANGES), (EVALUATE, EVALUATE_CHANGES)],
+    [
+        (RECIPE, RECIPE_CHANGES),
+        (ENCODE, ENCODE_CHANGES),
+        (TRAIN, TRAIN_CHANGES),
+        (TRUNK, TRUNK_CHANGES),
+        (EVALUATE, EVALUATE_CHANGES),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, Record) else "",
 )
 def test_no_field_of_a_step_was_left_out_of_the_test_above(record: Record, changes: dict[str, Any]) -> None:
@@ -138,13 +166,15 @@ def test_no_field_of_a_step_was_left_out_of_the_test_above(record: Record, chang
 def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
     execution = {
         f"{kind.__name__}.{name}"
-        for kind in (Recipe, Validation, Subset, EncodeStep, TrainStep, EvaluateStep)
+        for kind in (Recipe, Validation, Subset, EncodeStep, TrainStep, TrunkStep, EvaluateStep)
         for name in kind.model_fields
         if mark_of(kind, name) is EXECUTION
     }
     assert execution == {
-        "Recipe.tokens_per_micro_batch", "Recipe.checkpoint_seconds", "EncodeStep.task", "TrainStep.task",
-        "EvaluateStep.task", "EvaluateStep.tokens_per_micro_batch",
+        "Recipe.tokens_per_micro_batch", "Recipe.checkpoint_seconds", "Recipe.gradient_checkpointing",
+        "Recipe.trunk_gigabytes", "EncodeStep.task", "TrainStep.task", "TrainStep.trunk", "TrunkStep.max_bytes",
+        "TrunkStep.tokens_per_micro_batch", "EvaluateStep.task", "EvaluateStep.frozen", "EvaluateStep.trunks",
+        "EvaluateStep.tokens_per_micro_batch",
     }  # fmt: skip
 
 
@@ -173,10 +203,11 @@ def test_the_digest_of_a_known_value_never_changes() -> None:
 
 def test_the_identity_of_known_steps_changes_on_purpose_only() -> None:
     """A new identity field changes these: every artifact in every store is then made anew. Renew them knowingly."""
-    assert digest(RECIPE) == "d39067ff404dc9734659692b74d5eb4b6c899a2ed705653903269b7ba4cce11f"
-    assert step_id(TRAIN) == "d1dc6026eb5c5c7332c650606fae12261e0375100d10899b00750768ae18f202"
-    assert step_id(ENCODE) == "fc9a1846a2565e907906ef90c70b83a42f8e63def784c238973d17cc7cf35c7d"
-    assert step_id(EVALUATE) == "c8f611efffcc1a75c35553a4c65592ba5804dc20132d4efc3a90f9f7bb3bd53a"
+    assert digest(RECIPE) == "8260f0fe36fbabfd0d016d93534cd5854f35a55c5614f215e497047f389faa3c"
+    assert step_id(TRAIN) == "236c762da82660ed43addfd1dbeafef5c9e4ee63f626a0272a17133bba74e14f"
+    assert step_id(ENCODE) == "c634eabddcf8cf16f0a64fea65241245312278313f358fbc406b1f639a2588df"
+    assert step_id(TRUNK) == "4a23bde2927394bfa43595b78bcc2e774764ec31f1a8546f2696a671d58f5375"
+    assert step_id(EVALUATE) == "755087a319d45f2027820467fe78e019db92df8e6bf1b54b04f9b3a8e72e42cc"
 
 
 def test_order_of_keys_and_kind_of_sequence_do_not_matter_but_order_of_items_does() -> None:

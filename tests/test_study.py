@@ -474,7 +474,7 @@ def test_own_data_lies_beside_the_study_file_wherever_we_stand(
         ("kind: jsonl", "kid: jsonl", 16, "(did you mean 'kind'?)"),
         ("reader: {kind: jsonl, t", "domain: law #", 13, "a local task needs a reader"),
         ("labels: [yes, no]\n    reader: {kind: jsonl", "labels: []\n    reader: {kind: jsonl", 13, "non-empty list"),
-        ("  mine-too:\n    format: cl", "  mine-too:\n    format: kl", 14, "'tagging' or 'classification'"),
+        ("  mine-too:\n    format: cl", "  mine-too:\n    format: kl", 14, "'tagging', 'classification'"),
         ("  mine-too:", "  Mine Too:", 13, "should match pattern"),
     ],
 )  # fmt: skip

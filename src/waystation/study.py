@@ -12,7 +12,7 @@ from waystation import backbones, study_checks, yamlfile
 from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import EXECUTION, IDENTITY, Record
-from waystation.steps.records import Precision, Recipe, Subset
+from waystation.steps.records import Keep, Precision, Recipe, Retrieval, Subset
 from waystation.study_checks import Problem
 from waystation.study_file import PHASES, Where, merge, near_study, override_field, own_task, sentence
 from waystation.tasks import known
@@ -39,6 +39,7 @@ class Use(Record):
     languages: Annotated[tuple[str, ...] | None, IDENTITY] = None
     metrics: Annotated[tuple[str, ...] | None, EXECUTION] = Field(default=None, min_length=1)
     recipe: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
+    retrieval: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -85,6 +86,7 @@ class Study(Record):
     target: Annotated[tuple[Use, ...], IDENTITY] = Field(min_length=1)
     languages: Annotated[tuple[str, ...], IDENTITY] = ("all",)
     seeds: Annotated[tuple[int, ...], IDENTITY] = Field(default=(0, 1, 2), min_length=1)
+    keep: Annotated[Keep, EXECUTION] = "deltas"
     match: Annotated[Subset | None, IDENTITY] = None
     primary: Annotated[str | None, EXECUTION] = None
     delta: Annotated[float, EXECUTION] = Field(default=1.0, gt=0)
@@ -196,6 +198,11 @@ class Study(Record):
         base: Recipe = getattr(self.recipe, phase)
         return Recipe.model_validate(merge(base.model_dump(), use.recipe)) if use.recipe else base
 
+    def retrieval_of(self, use: Use) -> Retrieval | None:
+        """How the sentences of a retrieval target are read; None for other targets."""
+        task = self.find(use.task)
+        return study_checks.retrieval(task, self.backbone, use.retrieval) if task.format == "retrieval" else None
+
     def labels_of(self, use: Use) -> tuple[str, ...]:
         """Label names of a use after its mapping, in the task's order, without repeats."""
         mapped = (use.labels.get(label, label) for label in self.find(use.task).labels)
@@ -252,7 +259,7 @@ class Study(Record):
         except InputError as error:
             return [(("task",), str(error))]
         found = study_checks.label_problems(use.labels, task, ("labels",))
-        if not found and not self.labels_of(use):
+        if not found and task.labels and not self.labels_of(use):
             found.append((("labels",), f"every label of '{task.id}' is left out; keep at least one"))
         found += study_checks.metric_problems(use.metrics or task.metrics, task, self.labels_of(use))
         try:
@@ -263,6 +270,32 @@ class Study(Record):
             ]
         if phase == "intermediate" and (use.train or use.languages or use.metrics):
             found.append(((), "`train`, `languages` and `metrics` belong to a target, not to an intermediate task"))
+        check = self._retrieval_problems if task.format == "retrieval" else self._training_problems
+        found += check(use, task, phase)
+        if phase == "target":
+            asked = use.languages or self.languages
+            have = task.languages("test")
+            own = study_checks.language_problems(use.languages or (), have)
+            found += [(("languages", at), text) for at, text in own]
+            if not study_checks.language_problems(asked) and not (
+                have if "all" in asked else study_checks.among(asked, have)
+            ):
+                text = f"target '{task.id}' has none of the languages asked for; it has: {', '.join(have) or 'none'}"
+                found.append((("languages",) if use.languages else (), text))
+        return found
+
+    def _retrieval_problems(self, use: Use, task: Task, phase: str) -> list[Problem]:
+        if phase == "intermediate":
+            return [(("task",), f"task '{task.id}' is retrieval: it teaches nothing and can only be a target")]
+        found = study_checks.retrieval_problems(task, self.backbone, use.retrieval)
+        if use.train is not None:
+            found.append((("train",), f"target '{task.id}' is retrieval and is not trained; leave `train` out"))
+        return found
+
+    def _training_problems(self, use: Use, task: Task, phase: str) -> list[Problem]:
+        found: list[Problem] = []
+        if use.retrieval:
+            found.append((("retrieval",), f"task '{task.id}' is {task.format}; `retrieval` has no meaning there"))
         trained = task
         if use.train is not None:
             try:
@@ -274,16 +307,6 @@ class Study(Record):
             has = ", ".join(trained.languages("train")) or "no training data declared"
             text = f"task '{trained.id}' has no training data in '{self.source}' (it has: {has})"
             found.append(((), text + ("; name a task to train on with `train:`" if phase == "target" else "")))
-        if phase == "target":
-            asked = use.languages or self.languages
-            have = task.languages("test")
-            own = study_checks.language_problems(use.languages or (), have)
-            found += [(("languages", at), text) for at, text in own]
-            if not study_checks.language_problems(asked) and not (
-                have if "all" in asked else study_checks.among(asked, have)
-            ):
-                text = f"target '{task.id}' has none of the languages asked for; it has: {', '.join(have) or 'none'}"
-                found.append((("languages",) if use.languages else (), text))
         return found
 
     def _train_on_problems(self, use: Use, train: TrainOn, trained: Task) -> list[Problem]:

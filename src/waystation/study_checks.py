@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from waystation import languages
+from pydantic import ValidationError
+
+from waystation import backbones, languages
+from waystation.backbones import Backbone
 from waystation.errors import InputError, suggest
-from waystation.study_file import Place
+from waystation.steps.records import Retrieval
+from waystation.study_file import Place, sentence
 from waystation.tasks.task import Task
 
 Problem = tuple[Place, str]
@@ -19,6 +23,22 @@ def plain(task: Task) -> bool:
     return task.format == "tagging" and task.reader is not None and task.reader.scheme == "plain"
 
 
+def mined(task: Task) -> bool:
+    """Whether the pairs have to be found among sentences most of which have no translation."""
+    return task.reader is not None and task.reader.kind == "mining"
+
+
+def _fitting(task: Task) -> tuple[str, ...]:
+    """Metrics that fit a task."""
+    if task.format == "tagging":
+        return ("token_accuracy",) if plain(task) else ("entity_f1", "entity_f1:TYPE", "token_accuracy")
+    if task.format == "retrieval":
+        return ("mining_f1",) if mined(task) else ("retrieval_accuracy",)
+    if task.format == "span":
+        return ("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa")
+    return ("accuracy", "macro_f1", "f1:LABEL")
+
+
 def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> list[Problem]:
     """Metrics that are unknown, do not fit the format, or ask for a label that the use does not end up with."""
     from waystation.scoring import metrics  # brings numpy: not before a study is really read
@@ -27,16 +47,41 @@ def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> 
     for name in names:
         try:
             metrics.check(name, labels)
-            base = name.partition(":")[0]
-            of_tags = base in ("entity_f1", "token_accuracy")
-            if of_tags != (task.format == "tagging") or (base == "entity_f1" and plain(task)):
-                fitting = "accuracy, macro_f1, f1:LABEL"
-                if task.format == "tagging":
-                    fitting = "token_accuracy" if plain(task) else "entity_f1, entity_f1:TYPE, token_accuracy"
-                raise InputError(f"metric '{name}' does not fit '{task.id}' ({task.format}); use {fitting}")
+            fitting = _fitting(task)
+            if name.partition(":")[0] not in (known.partition(":")[0] for known in fitting):
+                raise InputError(f"metric '{name}' does not fit '{task.id}' ({task.format}); use {', '.join(fitting)}")
         except InputError as error:
             found.append((("metrics",), str(error)))
     return found
+
+
+def retrieval(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> Retrieval:
+    """How a retrieval target is read: as the backbone's record says, English asking, with ``changes`` to single fields.
+
+    Raises pydantic's ValidationError.
+    """
+    usual = {"direction": "mining" if mined(task) else "from-english"}
+    return Retrieval.model_validate({**usual, **backbones.reading(backbone), **changes})
+
+
+def retrieval_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> list[Problem]:
+    """Unknown fields and values, a layer that the backbone does not have, a direction that does not fit the task."""
+    if backbones.problem(backbone):
+        return []  # told already, and without its depth nothing can be said here
+    try:
+        asked, sizes = retrieval(task, backbone, changes), backbones.shape(backbone)
+        if sizes is not None:
+            asked.blocks(sizes.layers)
+    except ValidationError as error:
+        items = [(("retrieval", *item["loc"]), item) for item in error.errors()]
+        return [(place, sentence(item, Retrieval, place)) for place, item in items]
+    except InputError as error:
+        return [(("retrieval", "layer"), str(error))]
+    if (asked.direction == "mining") != mined(task):
+        fitting = "mining" if mined(task) else "from-english or to-english"
+        text = f"direction '{asked.direction}' does not fit '{task.id}'; use {fitting}"
+        return [(("retrieval", "direction"), text)]
+    return []
 
 
 def code_problems(task: Task) -> list[tuple[str, str]]:
@@ -61,11 +106,9 @@ def label_problems(labels: Mapping[str, Any], task: Task, place: Place) -> list[
         if left_out:
             text = f"label '{left_out[0]}' cannot be left out: every word of '{task.id}' has a tag; map it to another"
             return [((*place, left_out[0]), text)]
+    has = ", ".join(task.labels) or "none"
     return [
-        (
-            (*place, old),
-            f"task '{task.id}' has no label '{old}'{suggest(old, task.labels)}; it has: {', '.join(task.labels)}",
-        )
+        ((*place, old), f"task '{task.id}' has no label '{old}'{suggest(old, task.labels)}; it has: {has}")
         for old in labels
         if old not in task.labels
     ]

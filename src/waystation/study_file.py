@@ -13,6 +13,7 @@ from typing import Any
 from waystation import yamlfile
 from waystation.errors import InputError, suggest
 from waystation.records import Record
+from waystation.tasks.task import usual_metrics
 
 PHASES = ("intermediate", "target")
 """The keys of ``recipe`` that hold for one phase; fields beside them hold for both."""
@@ -186,17 +187,11 @@ def own_task(name: str, table: Any, study: Path) -> Any:
                 )
     task["splits"] = splits
     if "metrics" not in task:
-        task["metrics"] = _usual_metrics(task)
+        read = task["reader"] if isinstance(task.get("reader"), dict) else {}
+        plain, mined = read.get("scheme") == "plain", read.get("kind") == "mining"
+        task["metrics"] = list(usual_metrics(str(task.get("format")), plain, mined))
     return task
 
 
 def _listed(item: Any) -> Any:
     return [item] if isinstance(item, str) else item
-
-
-def _usual_metrics(task: dict[str, Any]) -> list[str]:
-    if task.get("format") != "tagging":
-        return ["accuracy", "macro_f1"]
-    reader = task.get("reader")
-    plain = isinstance(reader, dict) and reader.get("scheme") == "plain"
-    return ["token_accuracy"] if plain else ["entity_f1", "token_accuracy"]

@@ -9,7 +9,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import f1_score as sklearn_f1
 
 from waystation.errors import InputError
-from waystation.scoring import metrics
+from waystation.scoring import metrics, spans
 
 TAGS = st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B", "B-x-y", "I-x-y", "B", "I"])
 PAIRS = st.lists(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=12), min_size=1, max_size=8)
@@ -22,7 +22,7 @@ def split(pairs):
 
 @given(st.lists(TAGS, max_size=20))
 def test_entities_agree_with_seqeval(tags):
-    assert metrics.entities(tags) == [(kind, first, last + 1) for kind, first, last in get_entities(tags)]
+    assert spans.entities(tags) == [(kind, first, last + 1) for kind, first, last in get_entities(tags)]
 
 
 @given(PAIRS)
@@ -76,7 +76,7 @@ def test_stored_counts_of_labels():
 
 
 def test_stray_inside_tags_begin_entities():
-    assert metrics.entities(["I-A", "I-A", "O", "I-B", "I-A", "B-A"]) == [
+    assert spans.entities(["I-A", "I-A", "O", "I-B", "I-A", "B-A"]) == [
         ("A", 0, 2),
         ("B", 3, 4),
         ("A", 4, 5),
@@ -94,7 +94,7 @@ def test_nothing_to_count_is_zero():
         "entity_f1": 0.0,
         "token_accuracy": 100.0,
     }
-    assert metrics.entities([]) == []
+    assert spans.entities([]) == []
 
 
 def test_plain_tags_are_counted_but_hold_no_entities():

@@ -50,6 +50,10 @@ def delta(made, store, label):
     return load_file(store.folder(key_of(made, label)) / "delta.safetensors")
 
 
+def head(made, store, label):
+    return load_file(store.folder(key_of(made, label)) / "head.safetensors")
+
+
 def test_every_artifact_is_whole(finished):
     _, made, store = finished
     assert store.verify() == []
@@ -81,7 +85,8 @@ def test_what_a_training_says(finished, backbone):
         assert len(stored["embedding.rows"]) == manifest["active_rows"]
         assert stored["embedding.values"].shape == (manifest["active_rows"], 32)
         assert all(torch.isfinite(value).all() for value in stored.values())
-    assert delta(made, store, "train mood.s0")["head.out.weight"].shape == (len(LABELS["classification"]), 32)
+    assert head(made, store, "train mood.s0")["out.weight"].shape == (len(LABELS["classification"]), 32)
+    assert head(made, store, "train none+towns.s0")["out.weight"].shape == (5, 32)
     base = load_file(backbone / "model.safetensors")["embeddings.word_embeddings.weight"]
     stored = delta(made, store, "train none+towns.s0")
     assert not torch.equal(stored["embedding.values"], base[stored["embedding.rows"]])
@@ -201,6 +206,48 @@ def test_bert_with_fewer_layers(tmp_path):
     assert any("layer.0." in name for name in stored) and not any("layer.1." in name for name in stored)
 
 
+@pytest.mark.parametrize("kind", ["deberta-v2", "modernbert"])
+def test_encoders_that_pad_for_themselves(tmp_path, kind):
+    """They train and predict as packed ones do; recomputing blocks is no part of what a step is."""
+    folder, scores = tiny_checkpoint(tmp_path / kind, kind), []
+    recipe = {"batch": 4, "max_length": 24, "stride": 6, "updates": 4, "head_rate": 0.01, "rate": 1e-3}
+    recipe["validation"] = {"fraction": 0.2, "every": 2}
+    for number, more in enumerate([{}, {"gradient_checkpointing": True}]):
+        path = write_study(tmp_path, folder, recipe=recipe | more, intermediate={"other": ["mood"]})
+        study = Study.load(path)
+        summary = run(study, tmp_path / f"store{number}")
+        assert summary.ok, summary
+        made, store = plan(study), Store(tmp_path / f"store{number}")
+        assert set(store.identities()) == set(made.nodes)
+        log = training(made, store, "train mood+towns.s0")
+        assert len(log["losses"]) == 4 and log["losses"][-1] < log["losses"][0]
+        assert [update for update, _ in log["validation"]] == [2, 4]
+        base = load_file(folder / "model.safetensors")
+        stored = delta(made, store, "train mood+towns.s0")
+        assert stored.keys() - {"embedding.rows", "embedding.values"} == {
+            f"encoder.{name}" for name in base if not name.endswith(("word_embeddings.weight", "tok_embeddings.weight"))
+        }
+        found = gains(study, store.root)
+        assert {(row.intermediate, row.language) for row in found.rows} == {("mood", "en"), ("mood", "de")}
+        scores.append((sorted(made.nodes), log["losses"], [row.score for row in found.rows]))
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("kind", ["deberta-v2", "modernbert"])
+def test_frozen_blocks_of_encoders_that_pad_for_themselves(tmp_path, kind):
+    recipe = {"batch": 4, "max_length": 24, "stride": 6, "updates": 4, "frozen": 1}
+    folder = tiny_checkpoint(tmp_path / kind, kind)
+    study = Study.load(write_study(tmp_path, folder, recipe=recipe, intermediate={"other": ["mood"]}))
+    summary = run(study, tmp_path / "store")
+    assert summary.ok, summary
+    stored = delta(plan(study), Store(tmp_path / "store"), "train mood+towns.s0")
+    assert not len(stored.pop("embedding.rows")) and not len(stored.pop("embedding.values"))
+    names = {name.removeprefix("encoder.") for name in load_file(folder / "model.safetensors")}
+    frozen = {name for name in names if name.startswith(("embeddings.", "layer.0.", "layers.0."))}
+    assert frozen and {name.replace("encoder.", "") for name in stored} == names - frozen
+    assert {row.language for row in gains(study, tmp_path / "store").rows} == {"en", "de"}
+
+
 # What goes wrong
 
 
@@ -303,7 +350,7 @@ def test_seeds_change_what_is_drawn(backbone, tmp_path):
     assert summary.ok, summary
     assert summary.seconds <= time.monotonic() - began
     made, store = plan(study), Store(tmp_path / "store")
-    heads = [delta(made, store, f"train mood.s{seed}")["head.out.weight"] for seed in (3, 4)]
+    heads = [head(made, store, f"train mood.s{seed}")["out.weight"] for seed in (3, 4)]
     assert not torch.equal(*heads)
     assert all(store.manifest(key_of(made, f"train mood.s{seed}"))["words"] >= 60 for seed in (3, 4))
     assert np.isfinite([row.gain for row in gains(study, store.root).rows]).all()

@@ -14,7 +14,7 @@ LOCAL_IDS = [task.id for task in LOCAL]
 def test_the_catalog_knows_them() -> None:
     expected = {
         "e3c", "e3c-documents", "bc5cdr", "ncbi-disease", "bc2gm", "wnut17", "gum", "panx", "sick", "healthver", "xnli",
-        "masakhanews",
+        "masakhanews", "tatoeba", "tico19", "bucc2018", "squad_subset", "tydiqa_goldp", "xquad", "mlqa", "policyqa",
     }  # fmt: skip
     assert expected <= set(known.catalog())
     assert known.catalog() is known.catalog()
@@ -28,7 +28,9 @@ def test_records_are_complete(task: Task) -> None:
     assert task.revision is not None and len(task.revision.rpartition("@")[2]) == 40
     assert task.metrics
     assert all(
-        name in ("entity_f1", "token_accuracy", "accuracy", "macro_f1") or name.removeprefix("f1:") in task.labels
+        name in ("entity_f1", "token_accuracy", "accuracy", "macro_f1", "retrieval_accuracy", "mining_f1")
+        or (task.format == "span" and name.removesuffix("_mlqa") in ("answer_f1", "exact_match"))
+        or name.removeprefix("f1:") in task.labels
         for name in task.metrics
     )
 
@@ -63,7 +65,8 @@ def test_facts_a_study_leans_on() -> None:
     samples = {(task.id, split) for task in LOCAL for split, part in task.splits.items() if part.sample}
     assert samples == {
         ("bc2gm", "train"), ("panx", "test"), ("healthver", "train"), ("xnli", "validation"), ("xnli", "test"),
-        ("masakhanews", "train"),
+        ("masakhanews", "train"), ("tico19", "test"), ("bucc2018", "test"), ("squad_subset", "train"),
+        ("tydiqa_goldp", "train"), ("xquad", "test"), ("mlqa", "test"), ("policyqa", "train"), ("policyqa", "test"),
     }  # fmt: skip
 
 
@@ -106,7 +109,7 @@ def test_collect(tmp_path: Path) -> None:
     ("text", "says"),
     [
         (RECORD + RECORD, "a.yaml:10: task 'mine' is declared twice: rename one"),
-        (RECORD.replace("labels", "lables"), "a.yaml:1: labels: Field required"),
+        (RECORD.replace("labels", "lables"), "a.yaml:4: lables: Extra inputs are not permitted"),
         (RECORD.replace("kind: conll", "kind: xml"), "a.yaml:6: reader.kind: Input should be 'conll', "),
         (RECORD.replace("files:", "file:"), "a.yaml:9: splits.train.file: Extra inputs are not permitted"),
         (RECORD.replace("[X]", "[X, X]"), "a.yaml:1: Value error, labels must be a non-empty list without repeats"),

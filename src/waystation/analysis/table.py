@@ -16,12 +16,11 @@ from waystation import places
 from waystation.errors import InputError
 from waystation.plan import Chain, Plan, plan
 from waystation.scoring import metrics
-from waystation.steps.records import TrainStep
 from waystation.store import Store
 from waystation.study import BASELINE, Study
 from waystation.tasks.task import Split, Task
 
-COUNTED = ("entity_f1", "token_accuracy", "accuracy")
+COUNTED = ("entity_f1", "token_accuracy", "accuracy", "retrieval_accuracy", "mining_f1", "answer_f1", "exact_match")
 """Metrics that the stored counts give without reading the predictions themselves."""
 
 
@@ -161,11 +160,8 @@ Pairs = dict[int, tuple[dict[tuple[str, str], Score], dict[tuple[str, str], Scor
 
 def _made_by(chain: Chain, made: Plan, store: Store) -> list[tuple[str, str]]:
     """(phase, step) of the computations behind a chain's scores that the store still holds."""
-    steps = [("evaluate", chain.evaluate), ("target", chain.train)]
-    trained = made.nodes[chain.train].step
-    if isinstance(trained, TrainStep) and trained.parent is not None:
-        steps.append(("intermediate", trained.parent))
-    return [(phase, step) for phase, step in steps if store.has(step)]
+    steps = [("evaluate", chain.evaluate), *((step.phase, key) for key, step in made.trainings(chain))]
+    return [(phase, step) for phase, step in steps if store.known(step)]
 
 
 def _differ(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
@@ -188,18 +184,19 @@ def _scores(study: Study, chain: Chain, manifest: dict[str, Any], store: Store) 
     for language in manifest["languages"]:
         path = store.folder(chain.evaluate) / f"language={language}.parquet"
         try:
-            pq.read_metadata(path)
+            stored = pq.ParquetFile(path)  # `read_table` would set up a data set for every file: five times slower
         except (OSError, ValueError):  # pyarrow's own errors are among these
             raise InputError(f"{path} is missing or damaged; remove its folder and run the study again") from None
         values: dict[str, float] = {}
         counted = [name for name in names if name in COUNTED]
         if counted:
-            counts = pq.read_table(path, columns=["counts"])["counts"].to_pylist()
+            counts = stored.read(["counts"], use_threads=False)["counts"].to_pylist()
             values |= {name: metrics.from_counts(name, counts) for name in counted}
         others = [name for name in names if name not in counted]
         if others:
-            table = pq.read_table(path, columns=["gold", "pred"])
-            values |= metrics.score(others, table["gold"].to_pylist(), table["pred"].to_pylist())
+            table = stored.read(["gold", "pred"], use_threads=False)
+            values |= metrics.score(others, table["gold"].to_pylist(), table["pred"].to_pylist(), language)
+        stored.close()
         n = int(manifest["languages"][language]["n"])
         for name in names:
             yield Score(
@@ -265,9 +262,12 @@ def _marks(study: Study, intermediate: str, target: Any, mixed: bool, seeds: int
     marks = []
     seen = study.backbone.has_seen()
     trained = target.train.task if target.train else target.task
-    if any(seen.get(task) in {"labels", "parallel"} for task in {intermediate, target.task, trained}):
-        marks.append("seen by this backbone")
     before, taught, tested = (study.find(task) for task in (intermediate, trained, target.task))
+    if any(seen.get(task) in {"labels", "parallel"} for task in {intermediate, target.task, trained}) or (
+        # a backbone that learned from translations has learned to find any
+        tested.format == "retrieval" and "parallel" in seen.values()
+    ):
+        marks.append("seen by this backbone")
     if intermediate in {trained, target.task}:
         marks.append("same data")
     elif intermediate in tested.same_source or target.task in before.same_source:

@@ -15,7 +15,7 @@ from typing import Any
 
 from waystation import __version__, backbones
 from waystation.analysis.table import Gains
-from waystation.plan import Plan
+from waystation.plan import Chain, Plan
 from waystation.report.tables import Arm, arms, language_name
 from waystation.steps.records import EncodeStep, TrainStep
 from waystation.store import Store
@@ -33,8 +33,8 @@ def collect(study: Study, found: Gains, store: Store, made: Plan, commands: Iter
     """Everything that a reader needs to judge where the numbers come from and to get them again."""
     manifests = {
         key: store.manifest(key)
-        for key in dict.fromkeys(key for chain in made.chains for key in (*_trained(chain.train, made), chain.evaluate))
-        if store.has(key)
+        for key in dict.fromkeys(key for chain in made.chains for key in (*_trained(chain, made), chain.evaluate))
+        if store.known(key)
     }
     created = sorted(str(item["created"]) for item in manifests.values())
     return {
@@ -51,7 +51,7 @@ def collect(study: Study, found: Gains, store: Store, made: Plan, commands: Iter
         "chains": [
             {
                 "name": chain.name,
-                "trained": [{"id": key[:SHORT], "there": key in manifests} for key in _trained(chain.train, made)],
+                "trained": [{"id": key[:SHORT], "there": key in manifests} for key in _trained(chain, made)],
                 "scores": {"id": chain.evaluate[:SHORT], "there": chain.evaluate in manifests},
             }
             for chain in made.chains
@@ -87,14 +87,12 @@ def matching(study: Study, store: Store, made: Plan) -> dict[str, Any]:
 
 def _used(arm: Arm, store: Store, made: Plan) -> dict[str, Any]:
     found: dict[str, list[float]] = {name: [] for name in QUANTITIES}
-    parents = dict.fromkeys(
-        key for chain in made.chains if chain.intermediate == arm.name for key in _trained(chain.train, made)[:-1]
-    )
-    for key in parents:
-        step = made.nodes[key].step
-        assert isinstance(step, TrainStep)
+    steps = dict(item for chain in made.chains if chain.intermediate == arm.name for item in made.trainings(chain))
+    for key, step in steps.items():
+        if step.phase != "intermediate":
+            continue
         found["updates"].append(step.recipe.updates)
-        if store.has(key):
+        if store.known(key):
             manifest = store.manifest(key)
             for name in QUANTITIES[1:]:
                 if manifest.get(name) is not None:
@@ -118,11 +116,8 @@ def _group_means(group: str, rows: list[dict[str, Any]]) -> dict[str, float]:
     return means
 
 
-def _trained(key: str, made: Plan) -> list[str]:
-    """Identities of the trainings that lead to a model, the first one first."""
-    step = made.nodes[key].step
-    parent = step.parent if isinstance(step, TrainStep) else None
-    return [*(_trained(parent, made) if parent else []), key]
+def _trained(chain: Chain, made: Plan) -> list[str]:
+    return [key for key, _ in made.trainings(chain)]
 
 
 def _backbone(study: Study, made: Plan) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -172,11 +172,13 @@ def _plain(line: Text) -> Text:
 
 def plan_lines(made: Plan, store: Any, costs: Mapping[str, Cost]) -> list[str]:
     """The plan as plain lines: what is stored, what is to do, and what that is expected to take."""
-    waiting = {node.id for node in made.pending(store.has)}
-    stored = [node for node in made.nodes.values() if store.has(node.id)]
+    states = step_states(made, store)
+    waiting = {key for key, state in states.items() if state in ("missing", "again")}
+    held, pruned = (sum(state == name for state in states.values()) for name in ("stored", "pruned"))
     lines = [
         f"{made.study.study}: {count_of(len(made.chains), 'chain')}, {count_of(len(made.nodes), 'step')}, "
-        f"{len(stored)} in the store, {len(waiting)} to do",
+        f"{held} in the store, {f'{pruned} pruned, ' if pruned else ''}{len(waiting)} to do",
+        *redone([made.nodes[key] for key, state in states.items() if state == "again"]),
         "",
         f"{'':<8}  {'tokens':>8}  {'FLOPs':>8}  {'time':>9}  {'on disk':>8}  step",
     ]
@@ -187,9 +189,30 @@ def plan_lines(made: Plan, store: Any, costs: Mapping[str, Cost]) -> list[str]:
                                 f"encode {count_of(len(encodings), 'split')} ({len(pending)} to do)"))  # fmt: skip
     for node in made.nodes.values():
         if node.step.kind != "encode":
-            state = "to do" if node.id in waiting else "stored" if store.has(node.id) else "not used"
+            state = {"missing": "to do", "not needed": "not used"}.get(states[node.id], states[node.id])
             lines.append(_plan_line(state, [costs[node.id]] if node.id in waiting else [], node.label))
     return [*lines, "", _plan_line("to do", [costs[key] for key in waiting], "in all")]
+
+
+def step_states(made: Plan, store: Any) -> dict[str, str]:
+    """Every step's state: stored, pruned (a model of which the head is left), missing, again (both), or not needed."""
+    waiting = {node.id for node in made.pending(store.has)}
+    found = {}
+    for key in made.nodes:
+        if store.has(key):
+            found[key] = "stored"
+        elif store.known(key):
+            found[key] = "again" if key in waiting else "pruned"
+        else:
+            found[key] = "missing" if key in waiting else "not needed"
+    return found
+
+
+def redone(nodes: Sequence[Node]) -> list[str]:
+    """One line where steps are done once more."""
+    if not nodes:
+        return []
+    return [f"{count_of(len(nodes), 'step')} to do again: the result was pruned (keep: heads), and others now need it"]
 
 
 def _plan_line(state: str, costs: list[Cost], label: str) -> str:
@@ -249,6 +272,9 @@ class Progress:
         self._weights = {key: max(0.01, usual if value is None else value) for key, value in self._estimates.items()}
         self._steps, self._total = len(self._left), sum(self._weights.values())
         self._spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # kind → [expected, really]
+        self._ahead: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # kind → [expected, unknown]
+        for node in self._left.values():
+            self._expect(node, 1)
         self._now: Node | None = None
         self._share, self._started, self._spoke = 0.0, 0.0, 0.0
         self._waited: set[str] = set()
@@ -297,7 +323,14 @@ class Progress:
             spent[1] += self._clock() - self._started
         if self._now is not None and self._now.id == node.id:
             self._now, self._share = None, 0.0
-        self._left.pop(node.id, None)
+        if self._left.pop(node.id, None) is not None:
+            self._expect(node, -1)
+
+    def _expect(self, node: Node, sign: int) -> None:
+        """Sums over the steps that are left are kept, not made at every event: there may be ten thousand steps."""
+        ahead = self._ahead[node.step.kind]
+        ahead[0] += sign * self._weights[node.id]
+        ahead[1] += sign * (self._estimates[node.id] is None)
 
     def _show(self, event: Event) -> None:
         number = min(self._steps, self._steps - len(self._left) + (event.node.id in self._left))
@@ -328,7 +361,7 @@ class Progress:
 
     def _reached(self) -> float:
         current = self._share * self._weights.get(self._now.id, 0.0) if self._now is not None else 0.0
-        return self._total - sum(self._weights[key] for key in self._left) + current
+        return self._total - sum(expected for expected, _ in self._ahead.values()) + current
 
     def _rate(self, kind: str) -> float | None:
         """Real seconds for each expected one, of steps that compute alike; None before anything was measured.
@@ -344,17 +377,18 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Expected time until all steps are done, or None where nothing is known of it."""
         total = 0.0
-        for key, node in self._left.items():
-            rate = self._rate(node.step.kind)
-            if rate is None and self._estimates[key] is None:
+        for kind, (expected, unknown) in self._ahead.items():
+            rate = self._rate(kind)
+            if rate is None and unknown:
                 return None
-            expected = self._weights[key] * (1.0 if rate is None else rate)
-            if self._now is not None and self._now.id == key:
-                spent = self._clock() - self._started
-                # Early on the share says little: the estimate holds until a tenth of the step is done.
-                expected = spent * (1 / self._share - 1) if self._share > 0.1 else max(0.0, expected - spent)
-            total += expected
-        return total
+            total += expected * (1.0 if rate is None else rate)
+        if self._now is not None and self._now.id in self._left:
+            expected = self._weights[self._now.id] * (self._rate(self._now.step.kind) or 1.0)
+            spent = self._clock() - self._started
+            # Early on the share says little: the estimate holds until a tenth of the step is done.
+            really = spent * (1 / self._share - 1) if self._share > 0.1 else max(0.0, expected - spent)
+            total += really - expected
+        return max(0.0, total)
 
     def _remaining(self) -> str:
         seconds = self.seconds_left()

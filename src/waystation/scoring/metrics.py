@@ -1,14 +1,14 @@
-"""Metrics of tag sequences and of labels: pure functions of references and predictions.
+"""Metrics of tag sequences, labels, pairs and answers: pure functions of references and predictions.
 
 Every float returned here is in points, 0–100, and is 0.0 where nothing can be counted (no example, no word, no entity).
-A reference or a prediction is a label (``str``) or the tags of one sentence (``list[str]``).
+A reference or a prediction is a label (``str``) or the tags of one sentence (``list[str]``). Of a question, the
+reference is a list of answers and the prediction one (``str``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import chain, starmap
 from operator import eq
 from typing import Any, TypeVar
@@ -17,26 +17,40 @@ import numpy as np
 import numpy.typing as npt
 
 from waystation.errors import InputError, suggest
+from waystation.scoring import answers, spans
+from waystation.scoring.answers import SPAN_COUNTS
+from waystation.scoring.spans import Tags, same_length
 
-Tags = Sequence[str]
 Item = TypeVar("Item")
 
 TAG_COUNTS = ("tp", "predicted", "gold", "correct", "tokens")
 """Stored counts of one tagged sentence: entities found rightly, predicted, in the reference; words right, words."""
 
 LABEL_COUNTS = ("correct",)
-"""Stored counts of one labelled example."""
+"""Stored counts of one labelled example, or of one sentence whose translation was looked up."""
 
+PAIR_COUNTS = ("tp", "predicted", "gold")
+"""Stored counts of one sentence that was mined: pair found rightly, pair found, pair in the reference."""
+
+_COUNTS = {  # else TAG_COUNTS
+    "accuracy": LABEL_COUNTS,
+    "retrieval_accuracy": LABEL_COUNTS,
+    "mining_f1": PAIR_COUNTS,
+    "answer_f1": SPAN_COUNTS,
+    "exact_match": SPAN_COUNTS,
+}
 _OF_TAGS = ("entity_f1", "token_accuracy")
 _OF_LABELS = ("accuracy", "macro_f1", "f1")
+_OF_PAIRS = ("retrieval_accuracy", "mining_f1")
+_OF_ANSWERS = ("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa")
 _TAKES_LABEL = {"entity_f1": "TYPE", "f1": "LABEL"}
-_KNOWN = ("entity_f1", "entity_f1:TYPE", "token_accuracy", "accuracy", "macro_f1", "f1:LABEL")
+_KNOWN = ("entity_f1", "entity_f1:TYPE", "token_accuracy", "accuracy", "macro_f1", "f1:LABEL", *_OF_PAIRS, *_OF_ANSWERS)
 
 
 def check(name: str, labels: Iterable[str] | None = None) -> None:
     """Refuse a metric name that ``score`` does not know or, where ``labels`` are given, whose label is none of them."""
     base, colon, label = name.partition(":")
-    if base not in _OF_TAGS + _OF_LABELS or (colon and base not in _TAKES_LABEL):
+    if base not in _OF_TAGS + _OF_LABELS + _OF_PAIRS + _OF_ANSWERS or (colon and base not in _TAKES_LABEL):
         near = suggest(name, _KNOWN) or suggest(base, _KNOWN)
         raise InputError(f"unknown metric '{name}'{near}; known: {', '.join(_KNOWN)}")
     if (base == "f1" or colon) and not label:
@@ -48,31 +62,54 @@ def check(name: str, labels: Iterable[str] | None = None) -> None:
         )
 
 
-def score(names: Iterable[str], golds: Sequence[Any], preds: Sequence[Any]) -> dict[str, float]:
-    """Score a corpus of tag lists or of labels by several metrics: metric name, as in task records, → points."""
+def score(
+    names: Iterable[str], golds: Sequence[Any], preds: Sequence[Any], language: str | None = None
+) -> dict[str, float]:
+    """Score a corpus in one language by several metrics: metric name, as in task records, → points.
+
+    MLQA's metrics go by the rules of its language; the others ask for none.
+    """
     names = list(names)
     for name in names:
         check(name)
-        tagged = name.partition(":")[0] in _OF_TAGS
-        if golds and tagged == isinstance(golds[0], str):
-            raise InputError(
-                f"metric '{name}' scores {'tags of words' if tagged else 'labels'}; these examples have none"
-            )
+        base = name.partition(":")[0]
+        wanted = "tags of words" if base in _OF_TAGS else "answers" if base in _OF_ANSWERS else "labels"
+        if golds and wanted != _kind(golds[0], preds[0]):
+            raise InputError(f"metric '{name}' scores {wanted}; these examples have none")
+        if base.endswith("_mlqa") and language is None:
+            raise InputError(f"metric '{name}' needs the language of the answers: say which")
     by_type = entity_totals(golds, preds) if any(name.startswith("entity_f1") for name in names) else {}
-    return {name: _one(name, golds, preds, by_type) for name in names}
+    return {name: _one(name, golds, preds, by_type, language) for name in names}
 
 
-def _one(name: str, golds: Sequence[Any], preds: Sequence[Any], by_type: dict[str, tuple[int, int, int]]) -> float:
+def _kind(gold: Any, pred: Any) -> str:
+    """What an example is scored by."""
+    return "labels" if isinstance(gold, str) else "answers" if isinstance(pred, str) else "tags of words"
+
+
+def _one(
+    name: str,
+    golds: Sequence[Any],
+    preds: Sequence[Any],
+    by_type: dict[str, tuple[int, int, int]],
+    language: str | None,
+) -> float:
     base, _, label = name.partition(":")
     match base:
         case "entity_f1":
             return _entity_f1(by_type, label or None)
         case "token_accuracy":
             return token_accuracy(golds, preds)
-        case "accuracy":
+        case "accuracy" | "retrieval_accuracy":
             return accuracy(golds, preds)
+        case "mining_f1":
+            return mining_f1(golds, preds)
         case "macro_f1":
             return macro_f1(golds, preds)
+        case base if base in _OF_ANSWERS:
+            rule = language if base.endswith("_mlqa") else None
+            counted = [answers.counts(gold, pred, rule) for gold, pred in _pairs(golds, preds)]
+            return from_counts(base.removesuffix("_mlqa"), counted)
         case _:
             return class_f1(golds, preds, label)
 
@@ -80,59 +117,21 @@ def _one(name: str, golds: Sequence[Any], preds: Sequence[Any], by_type: dict[st
 # Entities
 
 
-@lru_cache(maxsize=4096)
-def _parts(tag: str) -> tuple[bool, str]:
-    """(whether a tag that is not O begins an entity whatever stands before it, the entity's type)."""
-    if tag[:2] not in ("B", "I", "B-", "I-"):
-        raise InputError(f"'{tag}' is no entity tag: write O, B-TYPE or I-TYPE, or score plain tags by token_accuracy")
-    return tag[0] == "B", tag[2:] or "_"
-
-
-def entities(tags: Tags) -> list[tuple[str, int, int]]:
-    """Entities of one sentence as (type, first word, word after the last), in order.
-
-    IOB2 with the repair of the CoNLL-2000 script, as in seqeval's default mode (1.2.2, whose end is inclusive): an
-    ``I-X`` that continues no X begins one. ``B`` and ``I`` alone are of type ``_``.
-    """
-    found: list[tuple[str, int, int]] = []
-    kind, first = "", -1  # the open entity; its type is never empty
-    for position, tag in enumerate(tags):
-        if tag == "O":
-            if kind:
-                found.append((kind, first, position))
-                kind = ""
-            continue
-        begins, here = _parts(tag)
-        if begins or here != kind:
-            if kind:
-                found.append((kind, first, position))
-            kind, first = here, position
-    if kind:
-        found.append((kind, first, len(tags)))
-    return found
-
-
 def entity_counts(gold: Tags, pred: Tags) -> tuple[int, int, int]:
     """(entities of the right type and extent, predicted, in the reference) of one sentence."""
-    _same_length(gold, pred)
-    return _overlap(entities(gold), entities(pred))
-
-
-def _overlap(expected: list[tuple[str, int, int]], found: list[tuple[str, int, int]]) -> tuple[int, int, int]:
-    return len(set(expected).intersection(found)) if expected and found else 0, len(found), len(expected)
+    block = next(spans.compare([gold], [pred]))
+    return block.right.shape[1], block.predicted.shape[1], block.gold.shape[1]
 
 
 def entity_totals(golds: Sequence[Tags], preds: Sequence[Tags]) -> dict[str, tuple[int, int, int]]:
     """``entity_counts`` summed over a corpus, for each type."""
-    right, predicted, wanted = Counter[str](), Counter[str](), Counter[str]()
-    for gold, pred in _pairs(golds, preds):
-        _same_length(gold, pred)
-        expected, found = entities(gold), entities(pred)
-        wanted.update(kind for kind, _, _ in expected)
-        predicted.update(kind for kind, _, _ in found)
-        if expected and found:
-            right.update(kind for kind, _, _ in set(expected).intersection(found))
-    return {kind: (right[kind], predicted[kind], wanted[kind]) for kind in sorted(wanted | predicted)}
+    _pairs(golds, preds)
+    right, predicted, wanted = totals = Counter[str](), Counter[str](), Counter[str]()
+    for block in spans.compare(golds, preds):
+        for total, found in zip(totals, (block.right, block.predicted, block.gold), strict=True):
+            numbers = np.bincount(found[1], minlength=len(block.types)).tolist()
+            total.update(dict(zip(block.types, numbers, strict=True)))
+    return {kind: (right[kind], predicted[kind], wanted[kind]) for kind in sorted(wanted)}
 
 
 def entity_f1(golds: Sequence[Tags], preds: Sequence[Tags], type: str | None = None) -> float:
@@ -148,7 +147,7 @@ def _entity_f1(totals: dict[str, tuple[int, int, int]], type: str | None) -> flo
 def token_accuracy(golds: Sequence[Tags], preds: Sequence[Tags]) -> float:
     """Share of words with the right tag, over all words of the corpus."""
     for gold, pred in _pairs(golds, preds):
-        _same_length(gold, pred)
+        same_length(gold, pred)
     return accuracy(list(chain.from_iterable(golds)), list(chain.from_iterable(preds)))
 
 
@@ -178,43 +177,73 @@ def class_f1(golds: Sequence[str], preds: Sequence[str], label: str) -> float:
     return _label_f1(golds, preds).get(label, 0.0)
 
 
+# Pairs
+
+
+def mining_f1(golds: Sequence[str], preds: Sequence[str]) -> float:
+    """F1 of pairs: for each sentence the id of its translation and of the one found, "" where there is none."""
+    counted = [pair_counts(gold, pred) for gold, pred in _pairs(golds, preds)]
+    return _f1(*(sum(column) for column in zip(*counted, strict=True))) if counted else 0.0
+
+
+def pair_counts(gold: str, pred: str) -> list[int]:
+    """``PAIR_COUNTS`` of one sentence."""
+    return [int(gold == pred != ""), int(pred != ""), int(gold != "")]
+
+
 # Stored counts
 
 
 def counts(gold: Tags | str, pred: Tags | str) -> list[int]:
-    """Counts of one example as stored beside its prediction: ``TAG_COUNTS`` or ``LABEL_COUNTS``.
+    """Counts of one example as stored beside its prediction: ``TAG_COUNTS``, ``LABEL_COUNTS`` or ``SPAN_COUNTS``.
 
     Plain reference tags (parts of speech) mark no entities: the three counts of entities are 0.
     """
     if isinstance(gold, str):
         return [int(gold == pred)]
-    _same_length(gold, pred)
-    correct = [sum(map(eq, gold, pred)), len(gold)]
-    try:
-        expected = entities(gold)
-    except InputError:
-        return [0, 0, 0, *correct]
-    return [*_overlap(expected, entities(pred)), *correct]
+    if isinstance(pred, str):
+        return answers.counts(gold, pred)
+    found: list[int] = counts_of([gold], [pred])[0].tolist()
+    return found
+
+
+def counts_of(golds: Sequence[Any], preds: Sequence[Any]) -> npt.NDArray[np.int64]:
+    """``counts`` of every example of a corpus at once: int64 [N, k]."""
+    pairs = _pairs(golds, preds)
+    if not len(golds) or _kind(golds[0], preds[0]) != "tags of words":
+        return np.array([counts(gold, pred) for gold, pred in pairs], np.int64)
+    columns: list[list[npt.NDArray[np.int64]]] = []
+    for block in spans.compare(golds, preds, plain=True):
+        sentence = np.repeat(np.arange(len(block.sizes)), block.sizes)
+        found = (sentence[place] for place, _ in (block.right, block.predicted, block.gold))
+        columns.append([*(np.bincount(each, minlength=len(block.sizes)) for each in found), block.sizes])
+    right, predicted, wanted, tokens = np.hstack(columns)
+    correct = [len(gold) if gold == pred else sum(map(eq, gold, pred)) for gold, pred in pairs]
+    return np.stack([right, predicted, wanted, np.array(correct), tokens], axis=1)
 
 
 def from_counts(name: str, counts: npt.ArrayLike) -> float:
-    """A corpus metric from the stored counts [N, k] of its N examples: entity_f1, token_accuracy or accuracy."""
+    """A corpus metric from the stored counts [N, k] of its N examples; macro averages and single labels need more."""
     table = np.asarray(counts)
     if not len(table):
-        table = np.zeros((0, len(LABEL_COUNTS if name == "accuracy" else TAG_COUNTS)))
+        table = np.zeros((0, len(_COUNTS.get(name, TAG_COUNTS))))
+    if name == "answer_f1":  # a mean over examples, which no sum of their counts gives
+        return answers.mean_f1(table)
     return float(from_totals(name, table.sum(0), len(table)))
 
 
 def from_totals(name: str, totals: npt.NDArray[Any], examples: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Like ``from_counts``, many subsets at once: counts [..., k] already summed over ``examples`` [...] examples."""
     check(name)
-    column = dict(zip(LABEL_COUNTS if name == "accuracy" else TAG_COUNTS, np.moveaxis(totals, -1, 0), strict=True))
+    column = dict(zip(_COUNTS.get(name, TAG_COUNTS), np.moveaxis(totals, -1, 0), strict=True))
     match name:
-        case "entity_f1":
+        case "entity_f1" | "mining_f1":
             above, below = 2 * column["tp"], column["predicted"] + column["gold"]
         case "token_accuracy":
             above, below = column["correct"], column["tokens"]
-        case "accuracy":
+        case "exact_match":
+            above, below = column["exact"], np.asarray(examples)
+        case "accuracy" | "retrieval_accuracy":
             above, below = column["correct"], np.asarray(examples)
         case _:
             raise InputError(f"metric '{name}' cannot be computed from stored counts; use score")
@@ -231,8 +260,3 @@ def _pairs(golds: Sequence[Item], preds: Sequence[Item]) -> Iterable[tuple[Item,
     if len(golds) != len(preds):
         raise InputError(f"{len(preds)} predictions for {len(golds)} examples; there must be one for each")
     return zip(golds, preds, strict=True)
-
-
-def _same_length(gold: Tags, pred: Tags) -> None:
-    if len(gold) != len(pred):
-        raise InputError(f"{len(pred)} tags predicted for a sentence of {len(gold)} words; there must be one for each")

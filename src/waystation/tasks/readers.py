@@ -1,12 +1,12 @@
 """Readers: one file in, a stream of examples out. No file is ever held in memory as a whole.
 
-Every complaint is one line that begins with ``file:line``. Whole documents are read by ``documents.py``.
+Every complaint is one line that begins with ``file:line``. Whole documents are read by ``documents.py``. SQuAD's JSON,
+read by ``squad.py``, is one object in memory; complaints name the place in it.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 from waystation.errors import InputError, suggest
 from waystation.tasks.documents import documents
-from waystation.tasks.rows import Tally, claim, lines, objects, sound, string
+from waystation.tasks.rows import Tally, claim, lines, numbered, objects, sound, string
+from waystation.tasks.squad import squad
 from waystation.tasks.tags import BadRow, Iob2, Names
 from waystation.tasks.task import ClassificationExample, Example, FormatName, Reader, TaggingExample
 
@@ -39,7 +40,11 @@ def read_file(
     reader's id column says. A file without examples is an error.
     """
     tally = Tally() if tally is None else tally
-    kinds = {"tagging": ("conll", "jsonl", "documents"), "classification": ("table", "jsonl")}[format]
+    kinds = {
+        "tagging": ("conll", "jsonl", "documents"),
+        "classification": ("table", "jsonl"),
+        "span": ("squad",),
+    }[format]
     if reader.kind not in kinds:
         raise InputError(f"{path}: reader '{reader.kind}' makes no {format} examples: use {' or '.join(kinds)}")
     found = 0
@@ -259,8 +264,7 @@ def _tagged(record: Mapping[str, Any], reader: Reader, names: Names, prefix: str
 def _own(record: Mapping[str, Any], reader: Reader, tally: Tally) -> tuple[str | None, str | None]:
     """Id and cluster that the row itself gives.
 
-    A cluster column that is also a text of the example is numbered by first appearance: the line-parallel translations
-    of a text then share its number, and no text is stored as a name.
+    A cluster column that is also a text of the example is numbered by first appearance.
     """
     own = None
     if reader.id is not None:
@@ -270,12 +274,11 @@ def _own(record: Mapping[str, Any], reader: Reader, tally: Tally) -> tuple[str |
         return own, None
     cluster = string(record, reader.cluster, numbers=True)
     if reader.cluster in (*_texts(reader), reader.pair):
-        key = hashlib.sha256(cluster.encode()).digest()
-        cluster = str(tally.texts.setdefault(key, len(tally.texts) + 1))
+        cluster = numbered(cluster, tally)
     if not cluster.strip():
         raise BadRow(f"cluster '{reader.cluster}' is empty: fill it in")
     return own, cluster
 
 
 _Source = Callable[[Path, Reader, FormatName, Names, str, Tally], Iterator[Example]]
-_KINDS: dict[str, _Source] = {"conll": conll, "table": table, "jsonl": jsonl, "documents": documents}
+_KINDS: dict[str, _Source] = {"conll": conll, "table": table, "jsonl": jsonl, "documents": documents, "squad": squad}

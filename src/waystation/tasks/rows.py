@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -24,14 +25,15 @@ class Tally:
     texts: dict[bytes, int] = field(default_factory=dict)
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines(path: Path, newline: str | None = None) -> Iterator[tuple[int, str]]:
     """Number and text of each line, ``\\n`` at its end.
 
-    Lines end at ``\\n``, ``\\r\\n`` or ``\\r`` and nowhere else; a byte order mark is skipped; UTF-8 or nothing.
+    Lines end at ``\\n``, ``\\r\\n`` or ``\\r`` and nowhere else, or only at ``newline``; a byte order mark is skipped;
+    UTF-8 or nothing.
     """
     try:
         # Bytes that are not UTF-8 come through as lone surrogates, so that the line they stand in can be named.
-        file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline=None)
+        file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from None
     with file:
@@ -74,6 +76,11 @@ def claim(own: str, tally: Tally) -> None:
     if own in tally.ids:
         raise BadRow(f"id '{own}' occurs twice: make ids unique, or drop id from the reader to number the rows")
     tally.ids.add(own)
+
+
+def numbered(text: str, tally: Tally) -> str:
+    """The number of a text by first appearance: line-parallel translations share it, and no text serves as a name."""
+    return str(tally.texts.setdefault(hashlib.sha256(text.encode()).digest(), len(tally.texts) + 1))
 
 
 def string(record: Mapping[str, Any], name: str, numbers: bool = False) -> str:

@@ -11,10 +11,19 @@ from typing import Any
 
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import digest, file_sha256, identity
-from waystation.tasks import readers
+from waystation.tasks import parallel, readers
 from waystation.tasks.rows import Tally
 from waystation.tasks.tags import BadRow, Names, relabel
-from waystation.tasks.task import ClassificationExample, Example, Files, Reader, Split, Task
+from waystation.tasks.task import (
+    ClassificationExample,
+    Example,
+    Files,
+    Reader,
+    RetrievalExample,
+    SpanExample,
+    Split,
+    Task,
+)
 
 
 def folder(task: Task, data: Path | None) -> Path:
@@ -146,6 +155,8 @@ def _read(task: Task, split: Split, language: str, data: Path | None, names: Nam
         return _mini(task, split, language, names)
     used = reader(task, split, language)
     prefix = f"{split}/{language}/"
+    if task.format == "retrieval":
+        return parallel.read(paths, used, language, prefix, tally)
     return (
         example
         for path in paths
@@ -167,8 +178,8 @@ def check(task: Task, data: Path | None) -> list[dict[str, Any]]:
     """Read every split and language of a task; count examples, words and labels, and what the readers repaired.
 
     A row per split and language: ``split``, ``language``, ``examples``, ``words``, ``labels`` (entities, or examples,
-    or words of a plain tag), ``clusters`` (None where sentences are taken as independent), ``sample``, ``stray``,
-    ``notes`` and ``files``. All unreadable files are told at once.
+    or words of a plain tag, or answers), ``clusters`` (None where sentences are taken as independent), ``sample``,
+    ``stray``, ``notes`` and ``files``. All unreadable files are told at once.
     """
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -196,6 +207,13 @@ def _counted(task: Task, split: Split, language: str, data: Path | None) -> dict
         if isinstance(example, ClassificationExample):
             words += len(example.text.split()) + len((example.pair or "").split())
             labels[example.label] += 1
+            continue
+        if isinstance(example, RetrievalExample):
+            words += len(example.text.split())
+            continue
+        if isinstance(example, SpanExample):
+            words += len(example.context.split()) + len(example.question.split())
+            labels["answers"] += len(example.answers)
             continue
         words += len(example.words)
         for tag in example.tags:

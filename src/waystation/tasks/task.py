@@ -10,7 +10,25 @@ from pydantic import Field, model_validator
 from waystation.records import EXECUTION, IDENTITY, Record
 
 Split = Literal["train", "validation", "test"]
-FormatName = Literal["tagging", "classification"]
+FormatName = Literal["tagging", "classification", "span", "retrieval"]
+UNLABELLED = ("span", "retrieval")
+"""Formats whose tasks have no labels."""
+
+
+def usual_metrics(format: str, plain: bool = False, mined: bool = False) -> tuple[str, ...]:
+    """Metrics of a task that names none, the main one first.
+
+    ``plain`` tags hold no entities; ``mined`` pairs are found among sentences most of which have no translation.
+    """
+    match format:
+        case "tagging":
+            return ("token_accuracy",) if plain else ("entity_f1", "token_accuracy")
+        case "span":
+            return ("answer_f1", "exact_match")
+        case "retrieval":
+            return ("mining_f1",) if mined else ("retrieval_accuracy",)
+        case _:
+            return ("accuracy", "macro_f1")
 
 
 class Reader(Record):
@@ -22,12 +40,16 @@ class Reader(Record):
     (False: columns are named "0", "1", ...). ``jsonl``: one object per line. ``documents``: JSONL of whole documents
     with ``text``, ``sentences`` as [begin, end] and ``entities`` as {begin, end, label}: tokenised, one cluster each;
     ``id`` and ``label`` name the fields of the document's id (None: doc_id) and of an entity's type (None: label).
+    ``squad``: SQuAD's JSON; ``id`` names a question's id (None: questions are numbered), ``cluster`` is "title" for
+    the article or "context" for the passage (None: the passage).
+    ``parallel``: two line-aligned files; ``tmx``: one file of translation units, ``cluster`` the type of a ``prop`` of
+    theirs; ``mining``: two files of id, tab, sentence and one of gold pairs of ids.
     For ``table`` and ``jsonl``: ``text`` is one column or several joined by a blank, ``pair`` the second text,
     ``label`` the label column, ``id`` and ``cluster`` optional columns; for tagging in ``jsonl``, ``token`` and ``tag``
     name columns that hold lists.
     """
 
-    kind: Annotated[Literal["conll", "table", "jsonl", "documents"], IDENTITY]
+    kind: Annotated[Literal["conll", "table", "jsonl", "documents", "squad", "parallel", "tmx", "mining"], IDENTITY]
     separator: Annotated[str | None, IDENTITY] = Field(default=None, min_length=1)
     scheme: Annotated[Literal["iob2", "iob1", "io", "plain"], IDENTITY] = "iob2"
     token: Annotated[int | str, IDENTITY] = 0
@@ -44,11 +66,12 @@ class Reader(Record):
 class Files(Record):
     """The files of one split: ``{lang}`` in a pattern stands for each language of ``languages``.
 
-    ``languages`` maps our code to the spelling in the file name; ``files`` names single languages outright, several
-    files are read one after the other. ``reader`` replaces the task's reader for the languages that need another.
+    ``languages`` maps our code to the spelling in the file name; ``files`` names single languages outright. Several
+    files (or patterns) are read one after the other, or together where the reader takes several: the language's own
+    side first, then the English one. ``readers`` replaces the task's reader for the languages that need another.
     """
 
-    pattern: Annotated[str | None, IDENTITY] = None
+    pattern: Annotated[str | tuple[str, ...] | None, IDENTITY] = None
     languages: Annotated[dict[str, str], IDENTITY] = Field(default_factory=dict)
     files: Annotated[dict[str, tuple[str, ...]], IDENTITY] = Field(default_factory=dict)
     readers: Annotated[dict[str, Reader], IDENTITY] = Field(default_factory=dict)
@@ -56,10 +79,11 @@ class Files(Record):
 
     def paths(self) -> dict[str, tuple[str, ...]]:
         """Language → relative file names, in the order of declaration."""
+        patterns = (self.pattern,) if isinstance(self.pattern, str) else self.pattern
         found = (
             {}
-            if self.pattern is None
-            else {code: (self.pattern.replace("{lang}", name),) for code, name in self.languages.items()}
+            if patterns is None
+            else {code: tuple(one.replace("{lang}", name) for one in patterns) for code, name in self.languages.items()}
         )
         return found | self.files
 
@@ -71,7 +95,7 @@ class Task(Record):
     title: Annotated[str, EXECUTION]
     format: Annotated[FormatName, IDENTITY]
     domain: Annotated[str, EXECUTION] = "general"
-    labels: Annotated[tuple[str, ...], IDENTITY]
+    labels: Annotated[tuple[str, ...], IDENTITY] = ()
     rename: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
     metrics: Annotated[tuple[str, ...], EXECUTION] = Field(min_length=1)
     source: Annotated[Literal["local", "mini"], IDENTITY] = "local"
@@ -92,7 +116,10 @@ class Task(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
-        if not self.labels or len(set(self.labels)) != len(self.labels):
+        if self.format in UNLABELLED:
+            if self.labels or self.rename:
+                raise ValueError(f"{self.format} has no labels: leave labels and rename out")
+        elif not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be a non-empty list without repeats")
         if any(not label.strip() for label in self.labels) or (self.format == "tagging" and "O" in self.labels):
             raise ValueError("labels must be names; O, the outside of entities, is not one of them")
@@ -129,4 +156,26 @@ class ClassificationExample:
     cluster: str | None = None
 
 
-Example = TaggingExample | ClassificationExample
+@dataclass(frozen=True, slots=True)
+class SpanExample:
+    """A question and the text that answers it. ``answers``: (text, where it begins in ``context``, in characters)."""
+
+    id: str
+    context: str
+    question: str
+    answers: tuple[tuple[str, int], ...]
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalExample:
+    """One sentence of a language ("left") or of English ("right"); ``answer`` is the id of its translation there."""
+
+    id: str
+    text: str
+    side: Literal["left", "right"]
+    answer: str | None = None
+    cluster: str | None = None
+
+
+Example = TaggingExample | ClassificationExample | SpanExample | RetrievalExample

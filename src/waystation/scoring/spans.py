@@ -1,0 +1,181 @@
+"""Entities in tag sequences: whole corpora of references and predictions compared with numpy.
+
+Python reads strings one at a time. So the tags of many sentences are joined to one text, and the bytes of that text
+are what numpy works on: tags become numbers, entities become rows of numbers, equal rows are entities found rightly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import chain, pairwise
+from operator import iconcat, ne
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from waystation.errors import InputError
+
+Tags = Sequence[str]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+BLOCK = 32_000
+"""Words compared at a time: their arrays stay in the processor's cache."""
+
+_LEADING = np.array([2 ** (8 * size) - 1 for size in range(9)], np.uint64)  # masks of the first bytes of eight
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Entities of a block of sentences, reference against prediction.
+
+    ``right``, ``predicted`` and ``gold`` have a column for each entity found rightly, predicted, in the reference: its
+    first word, numbered through the block, and its type's place in ``types``; int64 [2, n]. ``sizes`` int64
+    [sentences]: words of each.
+    """
+
+    types: list[str]
+    sizes: Ints
+    right: Ints
+    predicted: Ints
+    gold: Ints
+
+
+def compare(golds: Sequence[Tags], preds: Sequence[Tags], *, plain: bool = False) -> Iterator[Compared]:
+    """Compare references with as many predictions, in blocks of about ``BLOCK`` words.
+
+    A tag that marks no entity (a part of speech) is refused. With ``plain``, a sentence whose reference has one holds
+    no entities instead, in the prediction neither. Raises InputError, also where a prediction has not one tag for each
+    word.
+    """
+    sizes = np.fromiter(map(len, golds), np.int64, len(golds))
+    if (sizes != np.fromiter(map(len, preds), np.int64, len(preds))).any():
+        for gold, pred in zip(golds, preds, strict=True):
+            same_length(gold, pred)
+    edges = np.flatnonzero(np.diff(np.cumsum(sizes) // BLOCK)) + 1
+    for low, high in pairwise([0, *edges.tolist(), len(golds)]):
+        yield _compare(golds[low:high], preds[low:high], sizes[low:high], plain)
+
+
+def entities(tags: Tags) -> list[tuple[str, int, int]]:
+    """Entities of one sentence as (type, first word, word after the last), in order.
+
+    IOB2 with the repair of the CoNLL-2000 script, as in seqeval's default mode (1.2.2, whose end is inclusive): an
+    ``I-X`` that continues no X begins one. ``B`` and ``I`` alone are of type ``_``.
+    """
+    marked = _marked(tags)
+    _refuse(marked.stray, marked.at, tags)
+    types, kind, first, last = _spans(marked, tags, np.array([len(tags)]))
+    return [(types[k], i, j) for k, i, j in zip(kind.tolist(), first.tolist(), last.tolist(), strict=True)]
+
+
+def same_length(gold: Tags, pred: Tags) -> None:
+    """Refuse a prediction that has not one tag for each word."""
+    if len(gold) != len(pred):
+        raise InputError(f"{len(pred)} tags predicted for a sentence of {len(gold)} words; there must be one for each")
+
+
+def _compare(golds: Sequence[Tags], preds: Sequence[Tags], sizes: Ints, plain: bool) -> Compared:
+    # Many predictions are wholly right and need not be read: only those that differ follow the references.
+    differs = np.fromiter(map(ne, golds, preds), bool, len(golds))
+    others = np.flatnonzero(differs)
+    flat: list[str] = reduce(iconcat, chain(golds, map(preds.__getitem__, others.tolist())), [])
+    ends = np.cumsum(np.concatenate([sizes, sizes[others]]))
+    words = int(sizes.sum())
+    marked = _marked(flat)
+    if plain and marked.stray.any():
+        sentence = np.concatenate([np.arange(len(sizes)), others])[np.searchsorted(ends, marked.at, "right")]
+        marked = marked[~np.isin(sentence, sentence[marked.stray & (marked.at < words)])]
+    _refuse(marked.stray, marked.at, flat)
+    types, kind, first, last = _spans(marked, flat, ends)
+
+    key = (last - first) * len(types) + kind  # its length and type: what tells entities with one first word apart
+    split = int(np.searchsorted(first, words))
+    wanted, found = np.stack([first[:split], kind[:split]]), np.stack([first[split:], kind[split:]])
+    found[0] += np.repeat(ends[others] - ends[len(sizes) :], sizes[others])[found[0] - words]  # the reference's words
+    begun = np.full(words, -1)
+    begun[found[0]] = key[split:]
+    easy = np.repeat(~differs, sizes)[wanted[0]]
+    right = easy | (begun[wanted[0]] == key[:split])
+    return Compared(types, sizes, wanted[:, right], np.hstack([wanted[:, easy], found]), wanted)
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """The tags other than O: their places among all [n]; in the bytes of ``text`` their first and how many."""
+
+    text: npt.NDArray[np.uint8]
+    at: Ints
+    start: Ints
+    size: Ints
+
+    def __getitem__(self, kept: Bools) -> Self:
+        return replace(self, at=self.at[kept], start=self.start[kept], size=self.size[kept])
+
+    @property
+    def begins(self) -> Bools:
+        """Whether they begin an entity whatever stands before."""
+        found: Bools = self.text[self.start] == ord("B")
+        return found
+
+    @property
+    def stray(self) -> Bools:
+        """Whether they mark no entity."""
+        mark, dash = self.text[self.start], self.text[self.start + 1]
+        found: Bools = ~(((mark == ord("B")) | (mark == ord("I"))) & ((dash == ord("-")) | (dash == 0)))
+        return found
+
+
+def _marked(tags: Sequence[str]) -> _Marked:
+    text = np.frombuffer(("\0" + "\0".join(tags) + "\0" * 9).encode("utf-8", "surrogatepass"), np.uint8)
+    ends = text[:-8] == 0
+    is_o = ends[:-1] & (text[1:-8] == ord("O")) & (text[2:-7] == 0)
+    end = np.flatnonzero(ends)
+    if tags and len(end) != len(tags) + 1:
+        raise InputError("a tag contains the character NUL; remove it")
+    at = np.flatnonzero(~is_o[end[:-1]]) if tags else end[:0]
+    start = end[at] + 1
+    return _Marked(text, at, start, end[at + 1] - start)
+
+
+def _refuse(stray: Bools, at: Ints, tags: Sequence[str]) -> None:
+    if stray.any():
+        tag = tags[at[stray.argmax()]]
+        raise InputError(f"'{tag}' is no entity tag: write O, B-TYPE or I-TYPE, or score plain tags by token_accuracy")
+
+
+def _spans(marked: _Marked, tags: Sequence[str], ends: Ints) -> tuple[list[str], Ints, Ints, Ints]:
+    """Types of entities; of each entity the type's place among them, its first word and the word after its last.
+
+    Sentences end at the words ``ends``.
+    """
+    at = marked.at
+    if not len(at):
+        return [], at, at, at
+    head = np.zeros(ends[-1] + 1, bool)
+    head[ends] = True
+    opens = marked.begins | head[at]
+    opens[0] = True
+    opens[1:] |= at[1:] != at[:-1] + 1
+    columns = []  # types as numbers, eight bytes in each
+    eights = np.ndarray((len(marked.text) - 7,), "<u8", marked.text, 0, (1,))  # any eight bytes of the text
+    for low in range(2, max(3, int(marked.size.max())), 8):
+        column = eights.take(marked.start + low, mode="clip") & _LEADING[np.clip(marked.size - low, 0, 8)]
+        if low == 2:
+            column[marked.size <= 2] = ord("_")
+        opens[1:] |= column[1:] != column[:-1]
+        columns.append(column)
+    begun = np.flatnonzero(opens)
+    kind = np.zeros(len(begun), np.int64)
+    for column in columns:
+        kind = np.unique(column[begun], return_inverse=True)[1] + len(begun) * kind
+        if column is not columns[0]:
+            kind = np.unique(kind, return_inverse=True)[1]
+    first = at[begun]
+    example = np.empty(kind.max() + 1, np.int64)
+    example[kind] = first
+    types = [tags[place][2:] or "_" for place in example.tolist()]
+    return types, kind, first, at[np.append(begun[1:], len(at)) - 1] + 1

@@ -1,0 +1,29 @@
+"""How much an example is, before any tokenizer has seen it: for plans, where a guess will do."""
+
+from __future__ import annotations
+
+from waystation.tasks.task import Example, SpanExample, TaggingExample
+
+
+def expected_size(example: Example, max_length: int, stride: int) -> tuple[int, float]:
+    """(words, tokens of all its windows); sub-tokens are 1.45 per word or one per 3.6 characters, whichever is more."""
+    if isinstance(example, TaggingExample):
+        words = len(example.words)
+        return words, _subtokens(words, sum(map(len, example.words))) + 2
+    if isinstance(example, SpanExample):
+        return _span(example, max_length, stride)
+    text = example.text + " " + (getattr(example, "pair", None) or "")
+    words = len(text.split())
+    return words, min(float(max_length), _subtokens(words, len(text)) + 2)
+
+
+def _span(example: SpanExample, max_length: int, stride: int) -> tuple[int, float]:
+    asked, words = len(example.question.split()), len(example.context.split())
+    lead = min(_subtokens(asked, len(example.question)) + 4, max_length / 2)  # stands in every window
+    size, room = _subtokens(words, len(example.context)), max_length - lead
+    more = max(0.0, (size - room) // max(1.0, room - stride) + 1)  # windows after the first
+    return asked + words, lead + size + more * (lead + stride)
+
+
+def _subtokens(words: int, letters: int) -> float:
+    return max(1.45 * words, letters / 3.6)

@@ -1,0 +1,120 @@
+"""SQuAD's JSON (v1.1): articles of passages of questions, each with answers that stand in the passage.
+
+The file is one JSON object, so it is read as a whole. An answer stands where its ``answer_start`` (in characters) says.
+Copies that cut blanks off a passage move it by a few characters: it is then looked for nearby, and counted as "moved"
+in the tally's notes. Anything else is refused with its place in the file, as are questions without an answer (v2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from waystation.errors import InputError, suggest
+from waystation.tasks.rows import Tally, claim, lines, numbered, string
+from waystation.tasks.tags import BadRow, Names
+from waystation.tasks.task import FormatName, Reader, SpanExample
+
+NEAR = 8
+"""Characters by which an answer may be off."""
+
+
+def squad(
+    path: Path, reader: Reader, format: FormatName, names: Names, prefix: str, tally: Tally
+) -> Iterator[SpanExample]:
+    """Yield the questions of one file. Clusters (passages, or articles) are numbered by first appearance."""
+    if reader.cluster not in (None, "context", "title"):
+        raise InputError(f"{path}: reader squad has no cluster '{reader.cluster}': write context or title")
+    place = "the file"
+    try:
+        for a, article in enumerate(_objects(_load(path), "data")):
+            place = f"data[{a}]"
+            for p, passage in enumerate(_objects(article, "paragraphs")):
+                place = f"data[{a}].paragraphs[{p}]"
+                context = _text(passage, "context")
+                cluster = numbered(_text(article, "title") if reader.cluster == "title" else context, tally)
+                for q, question in enumerate(_objects(passage, "qas")):
+                    place = f"data[{a}].paragraphs[{p}].qas[{q}]"
+                    yield _question(question, reader, context, cluster, prefix, tally)
+    except BadRow as problem:
+        raise InputError(f"{path}: {place}: {problem}") from None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads("".join(line for _, line in lines(path)))
+    except json.JSONDecodeError as error:
+        what = f"{error.msg} at column {error.colno}"
+        raise InputError(f"{path}:{error.lineno}: not JSON ({what}): give one object with SQuAD's fields") from None
+    except (RecursionError, ValueError):  # the second: a number of thousands of digits
+        raise InputError(f"{path}: not SQuAD's JSON (nested too deep, or a number too long): correct it") from None
+    if not isinstance(document, dict):
+        raise BadRow(f"a JSON {type(document).__name__}, not an object: give one object with the field data")
+    return document
+
+
+def _question(
+    question: dict[str, Any], reader: Reader, context: str, cluster: str, prefix: str, tally: Tally
+) -> SpanExample:
+    tally.rows += 1
+    own = f"{prefix}{tally.rows}"
+    if reader.id is not None:
+        own = string(question, reader.id, numbers=True)
+        claim(own, tally)
+    asked = _text(question, "question")
+    if question.get("is_impossible"):
+        raise BadRow("marked is_impossible: questions without an answer are not read; remove them")
+    answers = _objects(question, "answers")
+    if not answers:
+        raise BadRow("the question has no answers: add one, or remove the question (test files may come without)")
+    found = tuple(_answer(number, answer, context, tally) for number, answer in enumerate(answers))
+    return SpanExample(own, context, asked, found, cluster)
+
+
+def _answer(number: int, answer: dict[str, Any], context: str, tally: Tally) -> tuple[str, int]:
+    """Text without blanks around it, and where it begins."""
+    where = f"answers[{number}]"
+    try:
+        whole, start = string(answer, "text"), answer.get("answer_start")
+    except BadRow as problem:
+        raise BadRow(f"{where}: {problem}") from None
+    text = whole.strip()
+    if not text:
+        raise BadRow(f"{where} is empty: fill it in, or remove the question (test files may come without answers)")
+    if type(start) is not int:
+        raise BadRow(f"{where}: answer_start is {json.dumps(start)[:40]}, not a whole number: count characters from 0")
+    start += len(whole) - len(whole.lstrip())
+    if start >= 0 and context.startswith(text, start):
+        return text, start
+    near = [at for at in range(max(0, start - NEAR), start + NEAR + 1) if context.startswith(text, at)]
+    if not near:
+        raise BadRow(
+            f"{where} does not stand at character {start} of the context, nor {NEAR} around: correct answer_start"
+        )
+    tally.notes["moved"] += 1
+    return text, min(near, key=lambda at: abs(at - start))
+
+
+def _objects(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """A field that must be a list of objects."""
+    if name not in record:
+        raise BadRow(f"no field '{name}'{suggest(name, record)}: there is {', '.join(record) or 'none'}")
+    items = record[name]
+    if not isinstance(items, list):
+        raise BadRow(f"field '{name}' is no list: write [{{...}}]")
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise BadRow(f"{name}[{number}] is a JSON {type(item).__name__}, not an object: write {{...}}")
+    return items
+
+
+def _text(record: dict[str, Any], name: str) -> str:
+    """A field that must be a text."""
+    if name not in record:
+        raise BadRow(f"no field '{name}'{suggest(name, record)}: there is {', '.join(record) or 'none'}")
+    text = string(record, name)
+    if not text.strip():
+        raise BadRow(f"the {name} is empty: fill it in, or remove what belongs to it")
+    return text

@@ -1,0 +1,241 @@
+"""Retrieval targets through ``waystation.run``, against sentences embedded one by one with the library's own model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+import pyarrow.parquet as pq  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from small import WORDS, sentences, write_study  # noqa: E402
+from tiny import tiny_checkpoint, tiny_tokenizer  # noqa: E402
+
+from waystation import Study, gains, plan, run  # noqa: E402
+from waystation.errors import Stopped  # noqa: E402
+from waystation.plan import Plan  # noqa: E402
+from waystation.report import page, provenance  # noqa: E402
+from waystation.steps import retrieve  # noqa: E402
+from waystation.store import Store  # noqa: E402
+
+PAIRS = 25
+Finished = tuple[Study, Plan, Store]
+
+
+def pairs(seed: int) -> list[tuple[str, str]]:
+    """Sentences and "translations" that keep most of their words, in another order."""
+    drawn = np.random.default_rng(seed)
+    return [
+        (" ".join(words), " ".join([*drawn.permutation(words).tolist(), *drawn.choice(WORDS, 3).tolist()]))
+        for words in sentences(PAIRS, seed)
+    ]
+
+
+def write(folder: Path) -> dict[str, Any]:
+    """Files and records of own retrieval tasks: line-aligned in two languages, and mined among others' sentences."""
+    folder.mkdir()
+    tests = {}
+    for seed, code in enumerate(("de", "sw")):
+        ours, english = zip(*pairs(seed), strict=True)
+        for name, texts in ((f"{code}.txt", ours), (f"{code}.en.txt", english)):
+            (folder / name).write_text("".join(f"{text}\n" for text in texts), "utf-8")
+        tests[code] = [f"{code}.txt", f"{code}.en.txt"]
+    left = [(f"l{n}", text) for n, (text, _) in enumerate(pairs(2))]
+    right = [(f"r{n}", text) for n, (_, text) in enumerate(pairs(2)[:15] + pairs(3))]
+    for name, rows in (("de.tsv", left), ("en.tsv", right), ("gold.tsv", [(f"l{n}", f"r{n}") for n in range(15)])):
+        (folder / name).write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+    own = {"format": "retrieval", "path": folder.name}
+    return {
+        "pairs": {**own, "reader": {"kind": "parallel"}, "test": tests},
+        "mined": {**own, "reader": {"kind": "mining"}, "test": {"de": ["de.tsv", "en.tsv", "gold.tsv"]}},
+    }
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("backbone"), layers=3, spread=0.15)
+
+
+def study_of(folder: Path, backbone: Path) -> Study:
+    targets = [
+        "pairs",
+        {"task": "pairs", "name": "back", "languages": ["de"],
+         "retrieval": {"layer": 3, "pooling": "first", "prefix": "Anna ", "direction": "to-english"}},
+        "mined",
+    ]  # fmt: skip
+    asked = {
+        "seeds": 2,
+        "intermediate": {"g": [{"task": "mood", "recipe": {"rate": 1e-2}}]},
+        "target": targets,
+    }
+    path = write_study(folder, backbone, **asked)
+    content = yaml.safe_load(path.read_text("utf-8"))
+    content["tasks"] |= write(folder / "sentences")
+    path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+    return Study.load(path)
+
+
+@pytest.fixture(scope="module")
+def finished(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("study")
+    study = study_of(folder, backbone)
+    summary = run(study, folder / "store")
+    assert summary.ok, summary
+    return study, plan(study), Store(folder / "store")
+
+
+def evaluation(finished: Finished, chain: str) -> Path:
+    _, made, store = finished
+    (key,) = (one.evaluate for one in made.chains if one.name == chain)
+    return store.folder(key)
+
+
+def rows(finished: Finished, chain: str, language: str) -> dict[str, list[Any]]:
+    found = pq.read_table(evaluation(finished, chain) / f"language={language}.parquet").to_pydict()
+    return dict(found)
+
+
+def embedded(finished: Finished, chain: str, texts: list[str], layer: int, pooling: str) -> np.ndarray:
+    """With transformers alone: the backbone, with the stored weights of the chain's training where it has one."""
+    from transformers import AutoModel
+
+    study, made, store = finished
+    model = AutoModel.from_pretrained(study.backbone.id, add_pooling_layer=False).eval()
+    (train,) = (one.train for one in made.chains if one.name == chain)
+    if train is not None:
+        stored = load_file(store.folder(train) / "delta.safetensors")
+        weights = {name.removeprefix("encoder."): value for name, value in stored.items() if "encoder." in name[:8]}
+        model.load_state_dict(weights, strict=False)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[stored["embedding.rows"]] = stored["embedding.values"]
+    tokenizer, found = tiny_tokenizer(), []
+    for text in texts:
+        with torch.no_grad():
+            given = tokenizer(text, return_tensors="pt", truncation=True, max_length=24)
+            states = model(**given, output_hidden_states=True).hidden_states[layer][0].double()
+        vector = (states.mean(0) if pooling == "mean" else states[0]).numpy()
+        found.append(vector / np.linalg.norm(vector))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("chain", ["none+pairs.s0", "mood+pairs.s1"])
+@pytest.mark.parametrize("language", ["de", "sw"])
+def test_english_looks_up_the_language(finished: Finished, chain: str, language: str) -> None:
+    """A folder without a record: layer ⌊7/12·3⌋ = 1, mean, no prefix."""
+    found = rows(finished, chain, language)
+    assert list(found) == ["id", "cluster", "gold", "pred", "counts"]
+    assert found["id"] == [f"test/{language}/{n}/en" for n in range(1, PAIRS + 1)]
+    assert found["gold"] == [f"test/{language}/{n}" for n in range(1, PAIRS + 1)]
+    ours, english = zip(*pairs(["de", "sw"].index(language)), strict=True)
+    there, asking = (embedded(finished, chain, list(texts), 1, "mean") for texts in (ours, english))
+    best = (asking @ there.T).argmax(1)
+    assert found["pred"] == [f"test/{language}/{at + 1}" for at in best]
+    assert found["counts"] == [[int(at == n)] for n, at in enumerate(best)]
+    assert 0 < sum(count for (count,) in found["counts"]) < PAIRS, "neither trivial nor hopeless"
+
+
+@pytest.mark.parametrize("chain", ["none+back.s1", "mood+back.s0"])
+def test_the_language_looks_up_english_with_everything_changed(finished: Finished, chain: str) -> None:
+    found = rows(finished, chain, "de")
+    assert found["id"][0] == "test/de/1" and found["gold"][0] == "test/de/1/en"
+    texts = [[f"Anna {text}" for text in side] for side in zip(*pairs(0), strict=True)]
+    asking, there = (embedded(finished, chain, side, 3, "first") for side in texts)
+    assert found["pred"] == [f"test/de/{at + 1}/en" for at in (asking @ there.T).argmax(1)]
+
+
+def test_an_intermediate_changes_what_is_found_and_seeds_change_it_again(finished: Finished) -> None:
+    found = {chain: rows(finished, f"{chain[:4]}+pairs.{chain[4:]}", "sw")["pred"] for chain in ("nones0", "moods0")}
+    assert found["nones0"] != found["moods0"]
+    assert evaluation(finished, "none+pairs.s0") == evaluation(finished, "none+pairs.s1")
+    assert evaluation(finished, "mood+pairs.s0") != evaluation(finished, "mood+pairs.s1")
+
+
+@pytest.mark.parametrize("chain", ["none+mined.s0", "mood+mined.s0"])
+def test_mined_pairs_and_their_best_threshold(finished: Finished, chain: str) -> None:
+    found = rows(finished, chain, "de")
+    assert list(found) == ["id", "cluster", "gold", "pred", "counts", "score"]
+    assert found["id"] == [f"l{n}" for n in range(PAIRS)]
+    assert found["gold"] == [f"r{n}" for n in range(15)] + [""] * (PAIRS - 15)
+    pairs_found = [one for one in found["pred"] if one]
+    assert len(set(pairs_found)) == len(pairs_found) > 0, "each sentence is used once"
+    scores = np.array(found["score"])
+    assert [bool(one) for one in found["pred"]] == np.isfinite(scores).tolist()
+    right = np.array([one == gold != "" for one, gold in zip(found["pred"], found["gold"], strict=True)])
+
+    def f1(kept: np.ndarray) -> float:
+        return 200 * int((right & kept).sum()) / (int(kept.sum()) + 15)
+
+    best = max(f1(scores >= threshold) for threshold in scores[np.isfinite(scores)])
+    counts = np.array(found["counts"])
+    assert (counts[:, 2] == [1] * 15 + [0] * (PAIRS - 15)).all()
+    predicted = counts[:, 1].astype(bool)
+    assert (counts[:, 0] == (right & predicted)).all() and f1(predicted) == pytest.approx(best)
+    assert scores[predicted].min() > scores[np.isfinite(scores) & ~predicted].max(initial=-np.inf)
+    study, _, store = finished
+    shown = [score for score in gains(study, store.root).scores if score.chain == chain]
+    assert [(score.metric, score.n) for score in shown] == [("mining_f1", PAIRS)]
+    assert shown[0].score == pytest.approx(best)
+
+
+def test_gains_and_report(finished: Finished) -> None:
+    study, made, store = finished
+    found = gains(study, store.root)
+    assert not found.missing
+    cells = {(row.target, row.language): row for row in found.rows}
+    assert set(cells) == {("pairs", "de"), ("pairs", "sw"), ("back", "de"), ("mined", "de")}, "and no English"
+    for (target, language), row in cells.items():
+        assert (
+            row.seeds == 2
+            and row.n == PAIRS
+            and row.metric == ("mining_f1" if target == "mined" else "retrieval_accuracy")
+        )
+        if target != "mined":
+            points = [
+                100 * np.mean([count for (count,) in rows(finished, f"mood+{target}.s{seed}", language)["counts"]])
+                for seed in (0, 1)
+            ]
+            assert row.score == pytest.approx(np.mean(points))
+    (average,) = (item for item in found.averages if item.target == "pairs")
+    assert average.over == "zero-shot languages" and average.members == ("de", "sw")
+    text = page.render(study, found, store, made)
+    assert "the backbone itself" in text and "retrieval_accuracy" in text
+    (row,) = provenance.matching(study, store, made)["rows"]
+    assert row["updates"]["mean"] == 4 and row["examples"]["mean"] == 20, "the intermediate's training is counted"
+
+
+def test_what_stands_beside_a_score(finished: Finished) -> None:
+    _, made, store = finished
+    for chain in made.chains:
+        manifest = store.manifest(chain.evaluate)
+        assert manifest["selected_on"] is None
+        for details in manifest["languages"].values():
+            assert details["n"] == PAIRS and details["fertility"] > 1 and details["clusters"] is None
+        assert json.dumps(manifest["step"]["retrieval"])
+
+
+def test_finished_languages_survive_an_interruption(finished: Finished, tmp_path: Path, monkeypatch: Any) -> None:
+    study, made, store = finished
+    done: list[int] = []
+    original = retrieve.look_up
+
+    def once(*arguments: Any) -> Any:
+        done.append(1)
+        if len(done) == 2:
+            raise Stopped("stopped during evaluation; run again to go on")
+        return original(*arguments)
+
+    monkeypatch.setattr(retrieve, "look_up", once)
+    stopped = run(study, tmp_path / "store")
+    assert stopped.stopped is not None
+    assert run(study, tmp_path / "store").ok
+    evaluated = {chain.evaluate: made.nodes[chain.evaluate].step for chain in made.chains}
+    languages = sum(len(step.encodings) for step in evaluated.values())  # type: ignore[union-attr]
+    assert len(done) == languages + 1, "the language that was done is not done again"
+    again = Store(tmp_path / "store")
+    assert all(store.manifest(key)["files"] == again.manifest(key)["files"] for key in evaluated)

@@ -1,0 +1,254 @@
+"""Retrieval targets in studies and plans: what may be written, what it becomes, and what changes an identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from waystation import backbones
+from waystation.analysis import table
+from waystation.backbones import Backbone
+from waystation.errors import InputError
+from waystation.plan import Plan, check_data, costs, plan
+from waystation.steps.records import EncodeStep, EvaluateStep, Retrieval, TrainStep
+from waystation.study import Study
+
+TAGGED = "Ana B-PER\nlives O\nin O\nLima B-LOC\n"
+
+
+def question(**changes: Any) -> dict[str, Any]:
+    own = {"format": "retrieval", "path": "here"}
+    return {
+        "study": "s",
+        "backbone": "bundled",
+        "intermediate": {"general": ["names"]},
+        "target": [{"task": "pairs"}, {"task": "mined"}],
+        "seeds": 2,
+        "recipe": {"updates": 5, "batch": 4},
+        "tasks": {
+            "names": {
+                "format": "tagging", "labels": ["PER", "LOC"], "path": "here", "reader": {"kind": "conll"},
+                "train": {"en": "names.txt"}, "test": {"de": "names.txt"},
+            },
+            "pairs": {
+                **own, "reader": {"kind": "parallel"},
+                "test": {code: [f"{code}.txt", "en.txt"] for code in ("de", "sw")},
+            },
+            "mined": {
+                **own, "reader": {"kind": "mining"}, "test": {"de": ["de.tsv", "en.tsv", "gold.tsv"]},
+            },
+        },
+        **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    files = {
+        "names.txt": TAGGED, "de.txt": "eins\nzwei\n", "sw.txt": "moja\nmbili\n", "en.txt": "one\ntwo\n",
+        "de.tsv": "d1\teins\nd2\tdrei\n", "en.tsv": "e1\tone\ne2\ttwo\n", "gold.tsv": "d1\te1\n",
+    }  # fmt: skip
+    (tmp_path / "here").mkdir()
+    for name, text in files.items():
+        (tmp_path / "here" / name).write_text(text)
+    return tmp_path
+
+
+def load(home: Path, **changes: Any) -> Study:
+    path = home / "s.yaml"
+    path.write_text(yaml.safe_dump(question(**changes), sort_keys=False))
+    return Study.load(path)
+
+
+def made(home: Path, **changes: Any) -> Plan:
+    return plan(load(home, **changes))
+
+
+def evaluations(of: Plan, task: str = "pairs") -> dict[str, EvaluateStep]:
+    steps = {chain.name: of.nodes[chain.evaluate].step for chain in of.chains if chain.target == task}
+    assert all(isinstance(step, EvaluateStep) for step in steps.values())
+    return steps  # type: ignore[return-value]
+
+
+def test_a_chain_ends_with_what_came_before_the_target(home: Path) -> None:
+    of = made(home)
+    assert [chain.name for chain in of.chains if chain.target == "pairs"] == [
+        "none+pairs.s0", "names+pairs.s0", "none+pairs.s1", "names+pairs.s1",
+    ]  # fmt: skip
+    trained = [node.id for node in of.nodes.values() if isinstance(node.step, TrainStep)]
+    assert [of.nodes[key].label for key in trained] == ["train names.s0", "train names.s1"], "and no target training"
+    for chain in of.chains:
+        step = of.nodes[chain.evaluate].step
+        assert isinstance(step, EvaluateStep)
+        assert step.model == chain.train
+        if chain.intermediate == "none":
+            assert chain.train is None and step.backbone == backbones.fingerprint(of.study.backbone)
+            assert of.trainings(chain) == []
+        else:
+            assert chain.train == trained[chain.seed] and step.backbone is None
+            assert [key for key, _ in of.trainings(chain)] == [chain.train]
+        assert set(step.encodings) == ({"de", "sw"} if chain.target == "pairs" else {"de"})
+        assert set(of.nodes[chain.evaluate].needs) == {*step.encodings.values(), *filter(None, [chain.train])}
+
+
+def test_the_baseline_of_every_seed_is_one_step(home: Path) -> None:
+    of = made(home)
+    ends = {chain.name: chain.evaluate for chain in of.chains}
+    assert ends["none+pairs.s0"] == ends["none+pairs.s1"]
+    assert ends["names+pairs.s0"] != ends["names+pairs.s1"]
+    assert sum(isinstance(node.step, EvaluateStep) for node in of.nodes.values()) == 2 * 3
+
+
+def test_a_tagging_target_beside_it_is_trained_as_ever(home: Path) -> None:
+    of = made(home, target=["pairs", "names"])
+    (chain,) = [chain for chain in of.chains if chain.name == "names+names.s0"]
+    assert [step.phase for _, step in of.trainings(chain)] == ["intermediate", "target"]
+
+
+def test_defaults_come_from_the_backbone(home: Path) -> None:
+    for step in evaluations(made(home)).values():
+        assert step.retrieval == Retrieval(layer=-1, pooling="mean", prefix="query: ", direction="from-english")
+    for step in evaluations(made(home), "mined").values():
+        assert step.retrieval is not None and step.retrieval.direction == "mining"
+    asked = {"layer": 6, "pooling": "first", "prefix": "", "direction": "to-english"}
+    study = load(home, target=[{"task": "pairs", "retrieval": asked}])
+    assert study.retrieval_of(study.target[0]) == Retrieval.model_validate(asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "expected"),
+    [
+        ("bundled", None, -1), ("bundled", 6, -1), ("FacebookAI/xlm-roberta-large", None, 14),
+        ("FacebookAI/xlm-roberta-large", 12, 7), ("FacebookAI/xlm-roberta-large", 16, 14),
+        ("FacebookAI/xlm-roberta-base", None, 7), ("google-bert/bert-base-multilingual-cased", 5, 2),
+        ("somebody/encoder", None, None), ("somebody/encoder", 24, 14),
+    ],
+)  # fmt: skip
+def test_the_layer_that_is_read(name: str, layers: int | None, expected: int | None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(backbones, "hub_cache", lambda: Path("/nowhere"))
+    read = backbones.reading(Backbone(id=name, layers=layers))
+    assert read.get("layer") == expected
+    assert read["pooling"] == "mean" and read["prefix"] == ("query: " if name == "bundled" else "")
+
+
+def test_a_folder_is_read_at_seven_twelfths(tmp_path: Path) -> None:
+    sizes = '"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2'
+    (tmp_path / "config.json").write_text(f'{{"num_hidden_layers": 24, {sizes}}}')
+    assert backbones.reading(Backbone(id=str(tmp_path)))["layer"] == 14
+    assert backbones.reading(Backbone(id=str(tmp_path), layers=12))["layer"] == 7
+
+
+@pytest.mark.parametrize(
+    ("depth", "layer", "blocks"), [(12, 7, 7), (12, 12, 12), (12, -1, 12), (12, -12, 1), (6, -2, 5)]
+)
+def test_blocks_below_a_layer(depth: int, layer: int, blocks: int) -> None:
+    asked = Retrieval(layer=layer, pooling="mean", prefix="", direction="mining")
+    assert asked.blocks(depth) == blocks
+    for wrong in (0, depth + 1, -depth - 1):
+        with pytest.raises(InputError, match=f"layer {wrong}: the encoder has 1 to {depth}"):
+            asked.model_copy(update={"layer": wrong}).blocks(depth)
+
+
+IDENTITY = [{"layer": 6}, {"pooling": "first"}, {"prefix": "x "}, {"direction": "to-english"}]
+
+
+@pytest.mark.parametrize("change", IDENTITY, ids=lambda change: next(iter(change)))
+def test_layer_pooling_prefix_and_direction_are_identity(home: Path, change: dict[str, Any]) -> None:
+    before, after = made(home), made(home, target=[{"task": "pairs", "retrieval": change}, "mined"])
+    ends = [{chain.name: chain.evaluate for chain in of.chains} for of in (before, after)]
+    assert all((ends[0][name] != ends[1][name]) == ("+pairs" in name) for name in ends[0])
+    encodings = [{name: step.encodings for name, step in evaluations(of).items()} for of in (before, after)]
+    assert (encodings[0] == encodings[1]) == ("prefix" not in change), "only the prefix changes what is encoded"
+    trained = [{key for key, node in of.nodes.items() if isinstance(node.step, TrainStep)} for of in (before, after)]
+    assert trained[0] == trained[1]
+
+
+def test_what_belongs_to_training_does_not_change_it(home: Path) -> None:
+    same = made(home, recipe={"updates": 5, "batch": 4, "target": {"updates": 9, "rate": 1e-5, "stride": 8}})
+    assert set(same.nodes) == set(made(home).nodes)
+    longer = made(home, recipe={"updates": 5, "batch": 4, "target": {"max_length": 64}})
+    assert {chain.evaluate for chain in longer.chains}.isdisjoint({chain.evaluate for chain in same.chains})
+
+
+def test_deeper_layers_cost_more(home: Path) -> None:
+    spent = []
+    for layer in (3, 6, -1):
+        of = made(home, target=[{"task": "pairs", "retrieval": {"layer": layer}}])
+        spent.append(costs(of, None)[of.chains[0].evaluate].flops)
+    assert spent[1] == pytest.approx(2 * spent[0], rel=0.01) and spent[2] == pytest.approx(4 * spent[0], rel=0.01)
+
+
+def test_check_reads_all_of_it(home: Path) -> None:
+    assert check_data(made(home)) == 1 + 2 * 4 + 4
+    (home / "here" / "sw.txt").write_text("moja\n")
+    with pytest.raises(InputError, match=r"en\.txt:2: sw\.txt has no such line"):
+        check_data(made(home))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"intermediate": {"g": ["pairs"]}}, "s.yaml:5: task 'pairs' is retrieval: it teaches nothing and can only be"),
+        ({"target": [{"task": "pairs", "retrieval": {"layer": 13}}]},
+         "layer 13: the encoder has 1 to 12, or from the end -1 to -12"),
+        ({"backbone": {"id": "bundled", "layers": 6}, "target": [{"task": "pairs", "retrieval": {"layer": 7}}]},
+         "layer 7: the encoder has 1 to 6"),
+        ({"target": [{"task": "pairs", "retrieval": {"layers": 3}}]},
+         "unknown field 'retrieval.layers' (did you mean 'layer'?); fields here: layer, pooling, prefix, direction"),
+        ({"target": [{"task": "pairs", "retrieval": {"pooling": "max"}}]},
+         "field 'retrieval.pooling': Input should be 'mean' or 'first' (given: 'max')"),
+        ({"target": [{"task": "pairs", "retrieval": {"direction": "both"}}]},
+         "field 'retrieval.direction': Input should be 'from-english', 'to-english' or 'mining'"),
+        ({"target": [{"task": "pairs", "retrieval": {"direction": "mining"}}]},
+         "direction 'mining' does not fit 'pairs'; use from-english or to-english"),
+        ({"target": [{"task": "mined", "retrieval": {"direction": "to-english"}}]},
+         "direction 'to-english' does not fit 'mined'; use mining"),
+        ({"target": [{"task": "pairs", "train": {"task": "names"}}]},
+         "target 'pairs' is retrieval and is not trained; leave `train` out"),
+        ({"target": [{"task": "names", "retrieval": {"layer": 3}}]},
+         "task 'names' is tagging; `retrieval` has no meaning there"),
+        ({"target": [{"task": "pairs", "labels": {"A": "B"}}]}, "task 'pairs' has no label 'A'; it has: none"),
+        ({"target": [{"task": "pairs", "metrics": ["accuracy"]}]},
+         "metric 'accuracy' does not fit 'pairs' (retrieval); use retrieval_accuracy"),
+        ({"target": [{"task": "mined", "metrics": ["retrieval_accuracy"]}]},
+         "metric 'retrieval_accuracy' does not fit 'mined' (retrieval); use mining_f1"),
+        ({"target": [{"task": "names", "metrics": ["mining_f1"]}]}, "metric 'mining_f1' does not fit 'names'"),
+        ({"target": [{"task": "pairs", "languages": ["en"]}]}, "target 'pairs' has none of the languages asked for"),
+        ({"backbone": "somebody/encoder", "target": ["pairs"]}, "field 'retrieval.layer' is missing: add it"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(home: Path, changes: dict[str, Any], says: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(backbones, "hub_cache", lambda: Path("/nowhere"))
+    with pytest.raises(InputError) as caught:
+        load(home, **changes)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{home}/s.yaml:")
+
+
+def test_cells_that_the_backbone_has_seen_are_marked(home: Path) -> None:
+    """A backbone that learned from translations has learned to find any: own tasks are marked like the known ones."""
+
+    def marks(**changes: Any) -> tuple[str, ...]:
+        study = load(home, **changes)
+        return table._marks(study, "names", study.target[0], False, 2)
+
+    seen = "seen by this backbone"
+    assert seen in marks() and seen in marks(target=["tatoeba"]) and seen in marks(target=["bucc2018"])
+    assert seen not in marks(target=["names"])
+    other = {"id": "FacebookAI/xlm-roberta-base"}
+    assert seen not in marks(backbone=other) and seen not in marks(backbone=other, target=["tatoeba"])
+    taught = {**other, "seen": [{"task": "opus", "how": "parallel"}]}
+    assert seen in marks(backbone=taught) and seen not in marks(backbone=taught, target=["names"])
+
+
+def test_the_encode_step_knows_the_prefix_of_retrieval_alone(home: Path) -> None:
+    of = made(home, target=["pairs", "names"])
+    prefixes = {
+        (node.step.task.id, node.step.prefix, node.step.stride)
+        for node in of.nodes.values()
+        if isinstance(node.step, EncodeStep)
+    }
+    assert prefixes == {("pairs", "query: ", 0), ("names", "", 32)}
