@@ -166,6 +166,52 @@ def test_store_commands(finished: tuple[Path, Path], tmp_path: Path) -> None:
     assert "1 problems" in waystation("store", "verify", "--store", str(copy), code=1)
 
 
+def test_pruning_frees_disk_and_costs_no_score(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    study, original = finished
+    store = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(original), str(store)], check=True)
+    (store / "building" / "dead").mkdir(parents=True)
+    prune, where = ("store", "prune"), ("--store", str(store))
+    rows = json.loads(waystation("gains", str(study), *where, "--json"))
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in store.rglob("*.safetensors"))
+
+    before = size()
+    shown = json.loads(waystation(*prune, str(study), *where, "--keep", "heads", "--dry-run", "--json"))
+    assert shown["dry_run"] and shown["debris"]["count"] == 1 and shown["models"]["count"] > 0
+    assert size() == before and (store / "building" / "dead").exists()
+    text = waystation(*prune, str(study), *where, "--keep", "heads")
+    assert f"{shown['models']['bytes'] / 1e6:.1f} MB  removed" in text
+    assert before - size() == shown["models"]["bytes"] and not (store / "building" / "dead").exists()
+    assert f"({shown['models']['count']} of them pruned), 0 problems" in waystation("store", "verify", *where)
+    assert sum(item["pruned"] for item in json.loads(waystation("store", "ls", *where, "--json"))) > 0
+    assert json.loads(waystation("gains", str(study), *where, "--json")) == rows
+    planned = json.loads(waystation("plan", str(study), *where, "--json"))
+    assert {step["state"] for step in planned["steps"]} == {"stored", "pruned"}
+    assert "0 steps done" in waystation("run", str(study), *where)
+    # another seed in no study named here
+    other = waystation(*prune, str(study), *where, "--set", "seeds=[9]")
+    assert "in no plan of these studies; --unused removes them" in other
+    assert "unused                0        0.0 MB" in waystation(*prune, str(study), *where)
+    waystation(*prune, str(study), *where, "--set", "seeds=[9]", "--unused")
+    kinds = {item["kind"] for item in json.loads(waystation("store", "ls", *where, "--json"))}
+    assert kinds == {"encode"}, "what both seeds share"
+
+
+def test_what_runs_keep(tmp_path: Path) -> None:
+    study, store = tiny_study(tmp_path), tmp_path / "store"
+    waystation("run", str(study), "--store", str(store), "--keep", "heads", "--set", "languages=[en]")
+    assert not list(store.glob("artifacts/*/delta.safetensors")) and list(store.glob("artifacts/*/head.safetensors"))
+    line = "steps to do again: the result was pruned (keep: heads), and others now need it"
+    assert line in waystation("plan", str(study), "--store", str(store))
+    assert line in waystation("run", str(study), "--store", str(store), "--quiet")
+    assert list(store.glob("artifacts/*/delta.safetensors"))
+    waystation("run", str(study), "--keep", "tails", code=2)
+    waystation("store", "prune", "--unused", "--store", str(store), code=2)
+    waystation("store", "prune", str(tmp_path / "absent.yaml"), "--store", str(store), code=2)
+
+
 def test_lists_of_tasks_and_languages() -> None:
     tasks = json.loads(waystation("tasks", "--json"))
     assert {

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -66,10 +66,13 @@ def run(
     overrides: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the summary only.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed steps again.")] = False,
+    keep: Annotated[
+        Literal["heads", "deltas", "all"] | None, typer.Option(help="What stays of the models trained by this run.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study: every missing step, then the gains. Killed or stopped, it goes on where it was."""
-    loaded = load(study, profile, overrides, seeds)
+    loaded = load(study, profile, [*(overrides or ()), *([f"keep={keep}"] if keep else ())], seeds)
     if as_json:
         from dataclasses import asdict
 
@@ -104,7 +107,7 @@ def execute(study: Study, store: str | None, data: str | None, quiet: bool, retr
     """Plan and run with live progress; prints the end summary. Returns the plan and whether every score is there."""
     from waystation import places
     from waystation.plan import costs, plan
-    from waystation.report.terminal import Progress
+    from waystation.report.terminal import Progress, redone
     from waystation.rounds import run as run_study
     from waystation.store import Store
 
@@ -113,6 +116,8 @@ def execute(study: Study, store: str | None, data: str | None, quiet: bool, retr
     opened = Store(places.store_folder(store))
     waiting = made.pending(opened.has)
     expected = costs(made, opened) if waiting else {}
+    for line in redone([node for node in waiting if opened.known(node.id)]):
+        screen.print(line)
     with Progress(screen, made, expected, quiet or not waiting, done=opened.has) as progress:
         summary = run_study(study, store, data, retry_failed=retry_failed, on_event=progress, made=made)
     screen.print(
@@ -188,7 +193,7 @@ def plan(
     from waystation import places
     from waystation.plan import costs
     from waystation.plan import plan as make
-    from waystation.report.terminal import plan_lines
+    from waystation.report.terminal import plan_lines, step_states
     from waystation.store import Store
 
     loaded = load(study, profile, overrides, seeds)
@@ -196,7 +201,7 @@ def plan(
     opened = Store(places.store_folder(store))
     expected = costs(made, opened)
     if as_json:
-        waiting = {node.id for node in made.pending(opened.has)}
+        states = step_states(made, opened)
         show_json(
             {
                 "study": loaded.study,
@@ -206,7 +211,7 @@ def plan(
                         "label": node.label,
                         "kind": node.step.kind,
                         "needs": list(node.needs),
-                        "state": "missing" if node.id in waiting else "stored" if opened.has(node.id) else "not needed",
+                        "state": states[node.id],
                         "tokens": expected[node.id].tokens,
                         "flops": expected[node.id].flops,
                         "seconds": expected[node.id].seconds,
@@ -299,6 +304,31 @@ def report(
     typer.echo(
         str(write(loaded, found, Store(places.store_folder(store)), made, output, {"commands": [command_line()]}))
     )
+
+
+@cli_show.store_app.command("prune")
+def store_prune(
+    studies: Annotated[list[str] | None, typer.Argument(metavar="STUDY", help="Whose models are meant.")] = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    keep: Annotated[Literal["heads", "deltas"] | None, typer.Option(help="Strip models down to this.")] = None,
+    unused: Annotated[bool, typer.Option("--unused", help="Remove artifacts that none of the studies needs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, show what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Free disk: debris of killed runs; on request parts of models, and what no study named here needs."""
+    from waystation import places, retention
+    from waystation.plan import plan as make
+    from waystation.store import Store
+
+    if unused and not studies:
+        raise InputError("--unused removes what none of the studies needs; name at least one study")
+    plans = [make(load(name, profile, overrides, seeds), places.data_folder(data)) for name in studies or ()]
+    freed = retention.prune(Store(places.store_folder(store)), plans, keep, unused, dry_run)
+    cli_show.show_freed(freed, unused, dry_run, as_json)
 
 
 def main() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from waystation.errors import InputError
+
+if TYPE_CHECKING:
+    from waystation.retention import Pruned
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder of artifacts (else $WAYSTATION_STORE, ./.waystation).")
@@ -184,6 +187,7 @@ def store_ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
             "seed": item["step"].get("seed"),
             "created": item["created"],
             "bytes": sum(file["bytes"] for file in item["files"].values()),
+            "pruned": not opened.has(item["id"]),
         }
         for item in manifests
     ]
@@ -194,7 +198,7 @@ def store_ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         seed = "" if row["seed"] is None else f"s{row['seed']}"
         typer.echo(
             f"{row['id'][:12]}  {row['kind']:<9} {row['task']:<22} {seed:<4} "
-            f"{row['bytes'] / 1e6:>8.1f} MB  {row['created']}"
+            f"{row['bytes'] / 1e6:>8.1f} MB  {row['created']}{'  pruned' if row['pruned'] else ''}"
         )
     typer.echo(f"{len(rows)} artifacts, {sum(row['bytes'] for row in rows) / 1e6:.1f} MB in {opened.root}")
 
@@ -211,12 +215,32 @@ def store_verify(store: StoreOption = None, as_json: JsonOption = False) -> None
     from waystation.store import Store
 
     opened = Store(places.store_folder(store))
-    problems = opened.verify()
+    problems, keys = opened.verify(), opened.identities()
+    pruned = sum(not opened.has(key) for key in keys)
     if as_json:
-        show_json({"artifacts": len(opened.identities()), "problems": problems})
+        show_json({"artifacts": len(keys), "pruned": pruned, "problems": problems})
         raise typer.Exit(1 if problems else 0)
     for problem in problems:
         typer.echo(problem, err=True)
-    typer.echo(f"{len(opened.identities())} artifacts checked, {len(problems)} problems")
+    shown = f" ({pruned} of them pruned)" if pruned else ""
+    typer.echo(f"{len(keys)} artifacts checked{shown}, {len(problems)} problems")
     if problems:
         raise typer.Exit(1)
+
+
+def show_freed(freed: Pruned, unused: bool, dry_run: bool, as_json: bool) -> None:
+    """What ``store prune`` did, or would do."""
+    from dataclasses import asdict
+
+    if as_json:
+        show_json({"dry_run": dry_run, "unused_removed": unused and not dry_run, **asdict(freed)})
+        return
+    verb = "would be removed" if dry_run else "removed"
+    kinds = [("debris", freed.debris, verb), ("parts of models", freed.models, verb)]
+    kinds += [("unused", freed.unused, verb if unused else "in no plan of these studies; --unused removes them")]
+    if not unused:
+        for key, name in freed.listed.items():
+            typer.echo(f"{key[:12]}  {name}")
+    for name, kind, did in kinds:
+        stayed = f"; {kind.in_use} in use, left alone" if kind.in_use else ""
+        typer.echo(f"{name:<16} {kind.count:>6} {kind.bytes / 1e6:>10.1f} MB  {did}{stayed}")

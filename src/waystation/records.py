@@ -6,6 +6,7 @@ it never does). ``tests/test_records.py`` fails on an unmarked field.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -40,13 +41,15 @@ def mark_of(record: type[Record], field: str) -> Mark | None:
     return marks[0] if marks else None
 
 
+@functools.cache
+def _identity_fields(record: type[Record]) -> tuple[str, ...]:
+    return tuple(name for name in record.model_fields if mark_of(record, name) is not EXECUTION)
+
+
 def identity(value: Any) -> Any:
     """Plain JSON of everything in ``value`` that can change a result: execution-only fields are left out."""
     if isinstance(value, Record):
-        kind = type(value)
-        return {
-            name: identity(getattr(value, name)) for name in kind.model_fields if mark_of(kind, name) is not EXECUTION
-        }
+        return {name: identity(getattr(value, name)) for name in _identity_fields(type(value))}
     if isinstance(value, dict):
         return {str(key): identity(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

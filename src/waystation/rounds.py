@@ -40,6 +40,7 @@ def run(
         backbone=study.backbone,
         data=folder,
         precision=study.precision,
+        keep=study.keep,
         should_stop=stop.is_set,
     )
     with _stopping(stop):

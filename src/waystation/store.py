@@ -1,7 +1,8 @@
 """The store: content-addressed artifacts on a plain folder.
 
 ``artifacts/<id>/`` holds an artifact; it exists when its ``manifest.json`` does, which is written last and carries a
-checksum for each file. ``work/<id>/`` keeps what an interrupted step continues from, ``claims/`` who is at work,
+checksum for each file. A model that lost its weights to retention has a ``pruned.json`` in its place, which lists what
+is left. ``work/<id>/`` keeps what an interrupted step continues from, ``claims/`` who is at work and on what,
 ``failures/`` why a step failed. Nothing is pickled. Several processes may share a store: claims expire, and the first
 complete manifest wins.
 """
@@ -17,7 +18,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 from waystation.errors import InputError
 from waystation.records import Record, digest, file_sha256, identity
 
-MANIFEST = "manifest.json"
+MANIFEST, PRUNED = "manifest.json", "pruned.json"
 CLAIM_SECONDS = 120.0
 """A claim that was not renewed for this long may be taken over."""
 
@@ -61,12 +62,20 @@ class Store:
         return self.root / "artifacts" / key
 
     def has(self, key: str) -> bool:
-        """Whether the artifact is complete."""
-        return (self.folder(key) / MANIFEST).is_file()
+        """Whether the artifact is complete, so that steps can read it."""
+        return os.path.isfile(f"{self.root}/artifacts/{key}/{MANIFEST}")
+
+    def known(self, key: str) -> bool:
+        """Whether the step was done: its artifact is complete, or a model of which only the head was kept."""
+        return self.has(key) or os.path.isfile(f"{self.root}/artifacts/{key}/{PRUNED}")
+
+    def manifest_path(self, key: str) -> Path:
+        """The file that describes the artifact: the manifest, or what stands for it in a pruned model."""
+        return self.folder(key) / (MANIFEST if self.has(key) or not self.known(key) else PRUNED)
 
     def manifest(self, key: str) -> dict[str, Any]:
-        """The manifest of a complete artifact; InputError where it is absent or unreadable."""
-        path = self.folder(key) / MANIFEST
+        """The manifest of a known artifact; InputError where it is absent or unreadable."""
+        path = self.manifest_path(key)
         try:
             content: dict[str, Any] = json.loads(path.read_bytes())
         except FileNotFoundError:
@@ -81,8 +90,8 @@ class Store:
         return content
 
     def identities(self) -> list[str]:
-        """Identities of all complete artifacts."""
-        return sorted(path.parent.name for path in (self.root / "artifacts").glob(f"*/{MANIFEST}"))
+        """Identities of all known artifacts."""
+        return sorted(path.name for path in (self.root / "artifacts").glob("*") if self.known(path.name))
 
     def workspace(self, key: str) -> Path:
         """A folder that outlives the process: an interrupted step finds its checkpoints here."""
@@ -124,14 +133,17 @@ class Store:
         write_json(folder / MANIFEST, manifest)
         target = self.folder(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not (target / MANIFEST).exists():
-            shutil.rmtree(target, ignore_errors=True)  # another process may be clearing it too
+        if target.exists() and not self.has(key):  # debris, or a pruned model that is whole again
+            aside = folder.with_name(f"{folder.name}.old")
+            with contextlib.suppress(FileNotFoundError):  # another process may be clearing it too
+                os.rename(target, aside)
+            shutil.rmtree(aside, ignore_errors=True)
         try:
             os.rename(folder, target)
         except OSError:
             if not self.has(key):
                 raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         shutil.rmtree(self.root / "work" / key, ignore_errors=True)
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
@@ -156,12 +168,15 @@ class Store:
         """Let a failed step be done again."""
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
-    def claim(self, key: str) -> Claim | None:
-        """Claim a step for this process, or None while another live process has it."""
+    def claim(self, key: str, reads: Sequence[str] = ()) -> Claim | None:
+        """Claim a step for this process, or None while another live process has it.
+
+        ``reads``: the artifacts that the step needs. What of them is there once the claim is, stays until its release.
+        """
         path = self.root / "claims" / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         token = uuid.uuid4().hex
-        content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}).encode()
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": token, "reads": list(reads)}
         for _ in range(2):
             try:
                 descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -178,33 +193,57 @@ class Store:
                     stale.unlink()
                 continue
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+                file.write(json.dumps(owner).encode())
             return Claim(path, token)
         return None
 
-    def clean(self) -> None:
-        """Remove what dead builders left behind: half-built folders whose step nobody claims."""
+    def claimed(self, key: str) -> bool:
+        """Whether a live process has claimed the step."""
+        path = self.root / "claims" / f"{key}.json"
+        return path.exists() and not _abandoned(path)
+
+    def read_by_others(self, key: str) -> bool:
+        """Whether a live process is at a step that reads the artifact, or may be about to say so."""
+        for path in (self.root / "claims").glob("*.json"):
+            if not _abandoned(path):
+                try:
+                    if key in json.loads(path.read_bytes())["reads"]:
+                        return True
+                except FileNotFoundError:
+                    continue
+                except (ValueError, KeyError, TypeError):
+                    return True  # written this moment
+        return False
+
+    def debris(self) -> Iterator[Path]:
+        """What dead builders left behind, and nobody claims: half-built folders, and work on what is done."""
         for path in (self.root / "building").glob("*"):
-            key = path.name.split(".")[0]
-            claim = self.root / "claims" / f"{key}.json"
-            if not claim.exists() or _abandoned(claim):
-                shutil.rmtree(path, ignore_errors=True)
+            if not self.claimed(path.name.split(".")[0]):
+                yield path
         for path in (self.root / "artifacts").glob("*"):
-            if not (path / MANIFEST).exists():
-                shutil.rmtree(path, ignore_errors=True)
+            if not self.known(path.name) and not self.claimed(path.name):
+                yield path
         for path in (self.root / "claims").glob("*.json"):
             if self.has(path.stem) and _abandoned(path):
-                path.unlink(missing_ok=True)
+                yield path
         for path in (self.root / "work").glob("*"):
             if self.has(path.name):  # killed right after the commit
+                yield path
+
+    def clean(self) -> None:
+        """Remove all debris."""
+        for path in self.debris():
+            if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def verify(self) -> list[str]:
         """Re-compute identities and checksums of all artifacts; one line per problem."""
         problems = []
         for path in sorted((self.root / "artifacts").glob("*")):
             key = path.name
-            if not (path / MANIFEST).is_file():
+            if not self.known(key):
                 problems.append(f"{path}: no manifest; debris of an interrupted commit, removed by the next run")
                 continue
             try:
@@ -213,7 +252,8 @@ class Store:
                 problems.append(str(error))
                 continue
             if digest(manifest.get("identity")) != key:
-                problems.append(f"{path / MANIFEST}: identity does not hash to the folder's name; remove the folder")
+                where = self.manifest_path(key)
+                problems.append(f"{where}: identity does not hash to the folder's name; remove the folder")
             for name, entry in manifest.get("files", {}).items():
                 file = path / name
                 if not file.is_file():
@@ -271,7 +311,8 @@ def _abandoned(path: Path) -> bool:
     return False
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Bring what was made, renamed and removed in a folder to disk."""
     if os.name == "posix":
         descriptor = os.open(path, os.O_RDONLY)
         try:

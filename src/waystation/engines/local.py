@@ -13,6 +13,7 @@ from typing import Any
 
 from waystation.errors import InputError, Stopped, WaystationError
 from waystation.plan import Node, Plan
+from waystation.retention import KINDS, Retention
 from waystation.steps.context import Context
 
 
@@ -28,10 +29,14 @@ class Event:
 
 @dataclass
 class Summary:
-    """What a run did: labels of steps done, failed (with message) and skipped; how many were in the store before."""
+    """What a run did: labels of steps done, failed (with message) and skipped; how many were in the store before.
+
+    ``again``: models that it had to train once more, because only their heads had been kept.
+    """
 
     done: list[str] = field(default_factory=list)
     reused: int = 0
+    again: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     stopped: str | None = None
@@ -51,13 +56,15 @@ def run(
     # anything else; it must be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     store, summary, started = context.store, Summary(), time.monotonic()
-    waiting = made.pending(store.has)
-    summary.reused = sum(1 for node in made.nodes.values() if node not in waiting)
+    waiting = {node.id: node for node in made.pending(store.has)}
+    summary.reused = len(made.nodes) - len(waiting)
+    summary.again = [node.label for node in waiting.values() if store.known(node.id)]
     lost: set[str] = set()
     store.clean()
+    retention = Retention(store, context.keep, made, waiting)
     while waiting and summary.stopped is None:
         progressed = False
-        for node in list(waiting):
+        for node in list(waiting.values()):
             if store.has(node.id):
                 summary.reused += 1
             elif lost & set(node.needs):
@@ -70,24 +77,38 @@ def run(
                 summary.stopped = f"before {node.label}; run again to go on"
                 break
             else:
-                outcome = _attempt(node, context, on_event, retry_failed, summary)
+                outcome = _attempt(node, made, context, on_event, retry_failed, summary)
                 if outcome is None:
                     continue  # another process is at it
                 if not outcome:
                     lost.add(node.id)
             progressed = True
-            waiting.remove(node)
+            del waiting[node.id]
             if summary.stopped is not None:
                 break
+            if node.id not in lost:
+                retention.done(node)
         if waiting and not progressed and summary.stopped is None:
-            on_event(Event("waiting", waiting[0], "another process is at work on it"))
-            time.sleep(0.5)
+            # Other processes prune models too: one that we need may be gone, or one that we were to train be done with.
+            left = {node.id: node for node in made.pending(store.has) if node.id not in lost}
+            gone = [node for key, node in left.items() if key not in waiting]
+            over = [node for key, node in waiting.items() if key not in left]
+            summary.reused += len(over) - len(gone)
+            summary.again += [node.label for node in gone]
+            retention.expect(gone)
+            for node in over:
+                retention.done(node)
+            waiting = left
+            if waiting and not gone and not over:
+                on_event(Event("waiting", next(iter(waiting.values())), "another process is at work on it"))
+                time.sleep(0.5)
+    retention.sweep()
     summary.seconds = time.monotonic() - started
     return summary
 
 
 def _attempt(
-    node: Node, context: Context, on_event: Callable[[Event], None], retry_failed: bool, summary: Summary
+    node: Node, made: Plan, context: Context, on_event: Callable[[Event], None], retry_failed: bool, summary: Summary
 ) -> bool | None:
     """Do one step: True done, False failed, None where another process holds it."""
     store = context.store
@@ -96,17 +117,21 @@ def _attempt(
         summary.failed[node.label] = f"{before} (failed before; --retry-failed tries again)"
         on_event(Event("failed", node, summary.failed[node.label]))
         return False
-    claim = store.claim(node.id)
+    claim = store.claim(node.id, node.needs)
     if claim is None:
         return None
     try:
-        if store.has(node.id):  # another process was just done with it
-            summary.reused += 1
+        if store.has(node.id) or (store.known(node.id) and not made.wants(node, store.has)):
+            summary.reused += 1  # another process was just done with it, and may have pruned it since
             return True
+        if not all(map(store.has, node.needs)):
+            return None  # another process has just pruned a model
         on_event(Event("start", node))
         context.on_progress = lambda share, text: on_event(Event("progress", node, text, share))
         with store.building(node.id) as folder:
             details = _perform(node.step, folder, context)
+            if node.step.kind in KINDS:
+                details["keep"] = context.keep
             store.commit(node.id, node.step, folder, details)
         summary.done.append(node.label)
         on_event(Event("done", node, _line(details)))
