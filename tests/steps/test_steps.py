@@ -354,3 +354,27 @@ def test_seeds_change_what_is_drawn(backbone, tmp_path):
     assert not torch.equal(*heads)
     assert all(store.manifest(key_of(made, f"train mood.s{seed}"))["words"] >= 60 for seed in (3, 4))
     assert np.isfinite([row.gain for row in gains(study, store.root).rows]).all()
+
+
+def test_a_new_language_is_tested_alone(finished, backbone, tmp_path, monkeypatch):
+    from waystation.steps import evaluate
+
+    asked = []
+    original = evaluate.predict
+
+    def spy(model, encoded, *rest, **more):
+        asked.append(len(encoded))
+        return original(model, encoded, *rest, **more)
+
+    monkeypatch.setattr(evaluate, "predict", spy)
+    path = write_study(tmp_path, backbone, languages=["en"])
+    assert run(Study.load(path), tmp_path / "store").ok
+    assert len(asked) == 3, "three models, one language"
+    whole = Study.load(path, overrides=["languages=all"])
+    assert run(whole, tmp_path / "store").ok
+    assert len(asked) == 6, "English is not tested again"
+    _, made, store = finished
+    again, grown = plan(whole), Store(tmp_path / "store")
+    assert made.nodes.keys() == again.nodes.keys()
+    for node in made.nodes.values():
+        assert store.manifest(node.id)["files"] == grown.manifest(node.id)["files"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from waystation.backbones import Backbone
 from waystation.errors import InputError
+from waystation.records import digest
 from waystation.steps.records import Keep
 from waystation.store import Store
 
@@ -67,6 +68,17 @@ class Context:
             # Each process claims steps for itself here; the loop alone knows how to share one.
             raise InputError("a run is one process for now: start it without torchrun or accelerate launch")
         return made
+
+    @cached_property
+    def evaluations(self) -> dict[str, list[str]]:
+        """Evaluations that were in the store when first asked, by what is equal in them but the languages."""
+        found: dict[str, list[str]] = {}
+        for key in self.store.identities():
+            manifest = self.store.manifest(key)
+            if manifest["kind"] == "evaluate":
+                step = {name: value for name, value in manifest["identity"].items() if name != "encodings"}
+                found.setdefault(digest(step), []).append(key)
+        return found
 
     def numerics(self) -> dict[str, Any]:
         """The numerics class: within it results are bit-equal, between classes pairs are flagged."""

@@ -29,6 +29,7 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         for code, key in step.encodings.items()
     }
     workspace = context.store.workspace(step_id(step))
+    _adopt(step, context, workspace)
     checkpoint = context.checkpoint
     rows = active_rows(np.concatenate([item.tokens for item in sets.values()]), checkpoint.vocabulary)
     answer = (_predictor if step.retrieval is None else retrieve.predictor)(step, context, rows)
@@ -52,6 +53,20 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         "seconds": round(time.monotonic() - started, 3),
         "numerics": context.numerics(),
     }
+
+
+def _adopt(step: EvaluateStep, context: Context, workspace: Path) -> None:
+    """Take over languages from earlier evaluations of the same model: a study that gains one tests that alone."""
+    for key in context.evaluations.get(step.all_but_languages(), []):
+        manifest = context.store.manifest(key)
+        if manifest["numerics"] != context.numerics():
+            continue
+        for code, encoding_of in manifest["identity"]["encodings"].items():
+            if step.encodings.get(code) == encoding_of:
+                name = f"language={code}.parquet"
+                temporary = workspace / f"{name}.part"
+                shutil.copyfile(context.store.folder(key) / name, temporary)
+                os.replace(temporary, workspace / name)
 
 
 def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:

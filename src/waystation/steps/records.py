@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from waystation.errors import InputError
-from waystation.records import EXECUTION, IDENTITY, Record, digest
+from waystation.records import EXECUTION, IDENTITY, Record, digest, identity
 from waystation.tasks.task import FormatName, Split, Task
 
 Phase = Literal["intermediate", "target"]
@@ -169,6 +169,10 @@ class EvaluateStep(Record):
     frozen: Annotated[int | None, EXECUTION] = None
     trunks: Annotated[dict[str, str], EXECUTION] = Field(default_factory=dict)
     tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
+
+    def all_but_languages(self) -> str:
+        """Digest of what evaluations of one model on one target have in common, whatever their languages."""
+        return digest({name: value for name, value in identity(self).items() if name != "encodings"})
 
 
 Step = EncodeStep | TrunkStep | TrainStep | EvaluateStep

@@ -1,0 +1,154 @@
+"""Training against transformers' Trainer: as its example scripts ship, and at the best of a grid; and against the peak.
+
+One call of a variant is one optimizer step on a whole effective batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
+import torch
+
+from benchmarks.harness import Case, Cost, Figure, Result, Settings, child, measure
+from benchmarks.peers import Way, begin, ours, sampler, trainer
+from benchmarks.workloads import Workload, pairs, questions, tagging, xlmr_base
+from waystation.backbones import Backbone, shape
+from waystation.steps.records import Recipe
+from waystation.training.batches import micro_batches
+
+SHIPPED, PEAK = "Trainer as shipped", "own matmuls (MFU)"
+DROPOUT = "-dropout"
+"""Ends the names of rows with attention dropout 0.1 on both sides; without it is 0, hidden dropout 0.1 in both."""
+
+
+def shipped(
+    name: str,
+    work: Callable[[Settings], Workload],
+    attention_dropout: float,
+    targets: Mapping[str, float],
+    settings: Settings,
+) -> Result:
+    """The Trainer run as the example script of this kind ships; where it has a target, the step's own matmuls too."""
+    chosen, way = work(settings), Way(attention_dropout)
+    with ExitStack() as stack:
+        our_step = stack.enter_context(child(ours, chosen, way))
+        theirs = {SHIPPED: stack.enter_context(child(trainer, chosen, way))}
+        if PEAK in targets:
+            theirs[PEAK] = stack.enter_context(child(matmuls, chosen))
+        return measure(Case(name, targets, our_step, theirs, _same_tokens, chosen.note), settings)
+
+
+def _same_tokens(found: Mapping[str, Cost]) -> None:
+    assert found["ours"].work == found[SHIPPED].work, "the two sides do not take the same batches"
+
+
+def matmuls(gate: Callable[[float], None], work: Workload) -> None:
+    """The products of the very steps that the engine takes, forward and both backward ones, and nothing else.
+
+    Attention's products count as work done at the same speed, so ratios to this are model FLOPs utilisation: real
+    tokens only, nothing for the embedding and the head.
+    """
+    sizes = shape(Backbone(id=str(work.folder)))
+    assert sizes is not None
+    budget = Recipe.model_fields["tokens_per_micro_batch"].default
+    order, lengths, hidden, inner = sampler(work), work.lengths, sizes.hidden, sizes.inner
+    shapes = [*[(hidden, hidden)] * 4, (hidden, inner), (inner, hidden)]
+    most = max(budget, int(lengths.max()))
+    wide = torch.randn(2, most, inner)
+    out, weights = torch.empty(most, inner), torch.randn(hidden * inner)
+    update = 0
+    begin(gate)
+    while True:
+        batch = order(update)
+        for cut in micro_batches(work.encoded, batch, budget):
+            tokens = int(lengths[cut].sum())
+            for _, (m, n) in product(range(sizes.layers), shapes):
+                _products(wide, weights[: m * n].view(m, n), out, tokens)
+        real = lengths[batch]
+        flops = sum(sizes.flops(length, length, training=True) for length in real.tolist())
+        gate(float(real.sum() * sizes.flops(real.sum(), 0, training=True) / flops))
+        update += 1
+
+
+def _products(wide: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, tokens: int) -> None:
+    """y = x w, dx = dy wᵀ, dw = xᵀ dy for x [tokens, m], w [m, n], in buffers that are there already."""
+    m, n = weight.shape
+    x, dy = (part.view(-1)[: tokens * width].view(tokens, width) for part, width in zip(wide, (m, n), strict=True))
+    flat = out.view(-1)
+    torch.mm(x, weight, out=flat[: tokens * n].view(tokens, n))
+    torch.mm(dy, weight.T, out=flat[: tokens * m].view(tokens, m))
+    torch.mm(x.T, dy, out=flat[: m * n].view(m, n))
+
+
+def grid(name: str, work: Callable[[Settings], Workload], dropout: float, settings: Settings) -> Result:
+    """The Trainer with dynamic padding at every point of the grid: one round each, then the best in full.
+
+    With the best goes the second where it is less than a tenth behind. In a quick run one likely point, unscreened.
+    """
+    chosen = work(settings)
+    devices = [size for size in (8, 16, 32) if size <= max(8, chosen.batch)]
+    points = product((False, True), devices, ("sdpa", "eager"))
+    ways = [
+        Way(dropout, grouped=grouped, device_batch=min(size, chosen.batch), attention=attention, dynamic=True)
+        for grouped, size, attention in points
+    ]
+    screened: dict[Way, Figure] = {}
+    with child(ours, chosen, Way(attention_dropout=dropout)) as our_step:
+
+        def against(some: list[Way], settings: Settings) -> Result:
+            with ExitStack() as stack:
+                theirs = {way.name: stack.enter_context(child(trainer, chosen, way)) for way in some}
+                return measure(Case(name, 1.7, our_step, theirs), settings)
+
+        if settings.quick:
+            ways = [way for way in ways if way.grouped and way.attention == "sdpa"][:1]
+        else:
+            screened = {way: against([way], Settings(rounds=1)).figures[0] for way in ways}
+            ways = sorted(ways, key=lambda way: screened[way].ratios["cpu"].median)
+            limit = 1.1 * screened[ways[0]].ratios["cpu"].median
+            ways = [way for way in ways[:2] if screened[way].ratios["cpu"].median <= limit]
+        final = against(ways, settings).figures
+    rest = [replace(figure, target=None) for way, figure in screened.items() if way not in ways]
+    note = f"{chosen.note}; sampling/per-device batch/attention, {len(rest)} slower points with one round each"
+    return Result(name, [*final, *rest], note)
+
+
+def base_sized(settings: Settings) -> Result:
+    """An update of XLM-R base's shape."""
+    work, way = xlmr_base(), Way()
+    with child(ours, work, way) as our_step, child(trainer, work, way) as their_step:
+        return measure(Case("xlmr-base", 4.0, our_step, {SHIPPED: their_step}, _same_tokens, work.note), settings)
+
+
+def pairs_for(settings: Settings) -> Workload:
+    """Batches of 32, in a quick run of 8."""
+    return pairs(8 if settings.quick else 32)
+
+
+def questions_for(settings: Settings) -> Workload:
+    """Batches of 16, in a quick run of 4."""
+    return questions(4 if settings.quick else 16)
+
+
+def _rows() -> dict[str, Callable[[Settings], Result]]:
+    found: dict[str, Callable[[Settings], Result]] = {}
+    kinds: list[tuple[str, Callable[[Settings], Workload], tuple[float, float], float]] = [
+        ("pairs-32", pairs_for, (4.5, 3.5), 0.7),
+        ("tagging-8", lambda settings: tagging(8), (3.5, 3.0), 0.7),
+        ("tagging-32", lambda settings: tagging(32), (3.0, 2.5), 0.7),
+        ("span-16", questions_for, (3.0, 2.2), 0.75),
+    ]
+    for name, work, (without, with_dropout), mfu in kinds:
+        found[name] = partial(shipped, name, work, 0.0, {SHIPPED: without, PEAK: mfu})
+        found[f"{name}{DROPOUT}"] = partial(shipped, f"{name}{DROPOUT}", work, 0.1, {SHIPPED: with_dropout})
+    for name, work, *_ in (kinds[0], kinds[2], kinds[3]):
+        found[f"grid-{name}"] = partial(grid, f"grid-{name}", work, 0.0)
+        found[f"grid-{name}{DROPOUT}"] = partial(grid, f"grid-{name}{DROPOUT}", work, 0.1)
+    return found | {"xlmr-base": base_sized}
+
+
+ROWS = _rows()
