@@ -314,16 +314,12 @@ def test_real_checkpoint_loads(checkpoint: Path) -> None:
     assert sum(p.numel() for name, p in model.named_parameters() if "pooler" not in name) == 117_505_920
 
 
-def tatoeba(code: str, rows: int) -> tuple[list[str], list[str]]:
-    """The first pairs (other language, English), or a skip with its reason."""
+def data() -> Path:
+    """The folder of real data, or a skip with its reason."""
     root = Path(os.environ.get("WAYSTATION_DATA") or REPOSITORY.parent / "shared" / "data")
-    folder = root / "tatoeba" / "v1"
-    if not folder.is_dir():
-        pytest.skip(f"no Tatoeba files in {folder}; set WAYSTATION_DATA")
-    texts = [
-        (folder / f"tatoeba.{code}-eng.{side}").read_text(encoding="utf-8").split("\n")[:rows] for side in (code, "eng")
-    ]
-    return texts[0], texts[1]
+    if not (root / "tatoeba").is_dir():
+        pytest.skip(f"no Tatoeba files in {root}; set WAYSTATION_DATA")
+    return root
 
 
 @pytest.mark.data
@@ -332,16 +328,11 @@ def tatoeba(code: str, rows: int) -> tuple[list[str], list[str]]:
 def test_translations_find_each_other(
     checkpoint: Path, code: str, least: float, record_property: pytest.RecordProperty
 ) -> None:
-    from transformers import AutoModel, AutoTokenizer
+    from waystation.backbones import Backbone
+    from waystation.evaluation import search
 
-    from waystation.evaluation.embed import embed
-    from waystation.scoring.retrieval import retrieval_accuracy
-
-    other, english = tatoeba(code, 300)
-    model = AutoModel.from_pretrained(checkpoint, add_pooling_layer=False)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    vectors = [embed(texts, model, tokenizer, prefix="query: ") for texts in (other, english)]
-    accuracy = retrieval_accuracy(*vectors)
+    (found,) = search.tatoeba(Backbone(id="bundled"), checkpoint, data(), [code], 300).values()
+    accuracy = found["to English"]
     record_property("accuracy", accuracy)
-    print(f"{code}→eng {accuracy:.1f}, eng→{code} {retrieval_accuracy(*vectors[::-1]):.1f}")
+    print(f"{code}→eng {accuracy:.1f}, eng→{code} {found['from English']:.1f}")
     assert accuracy >= least

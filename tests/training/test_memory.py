@@ -6,10 +6,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from accelerate import Accelerator  # noqa: E402
-from small import encode, model_and_job  # noqa: E402
+from small import encode, model_and_job, outputs  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation.errors import Stopped  # noqa: E402
+from waystation.evaluation.predict import predict  # noqa: E402
 from waystation.training import loop  # noqa: E402
 
 FORMATS = ["tagging", "classification"]
@@ -66,6 +67,26 @@ def test_the_budget_is_halved_until_it_fits(folders, tmp_path, format, kind):
     assert halved.tokens == log.tokens, "tokens of an update that was redone count once"
 
 
+@pytest.mark.parametrize("kind", ["deberta-v2", "modernbert"])
+def test_where_a_batch_is_padded_its_padding_counts(folders, tmp_path, kind):
+    shapes, models = [], []
+
+    def watch(model):
+        models.append(model)
+        model.encoder.model.register_forward_pre_hook(
+            lambda module, given, named: shapes.append(named["input_ids"].shape), with_kwargs=True
+        )
+
+    trained(folders[kind], tmp_path, kind=kind, prepare=watch, tokens_per_micro_batch=70)
+    updates = len(shapes)
+    encoded = encode("tagging", longest=30, kind=kind)
+    _, job = model_and_job(folders[kind], encoded, tmp_path)
+    predict(models[0], encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=70)
+    for part in (shapes[:updates], shapes[updates:]):
+        assert all(count == 1 or count * longest <= 70 for count, longest in part)
+        assert any(count > 1 for count, longest in part)
+
+
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("call", [1, 2, 3, 8])
 def test_an_update_that_failed_midway_leaves_nothing(folders, tmp_path, where, call):
@@ -117,7 +138,7 @@ def test_no_room_for_a_single_window_is_told(folders, tmp_path):
         model.encoder.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
         limit(2)(model)
 
-    with pytest.raises(torch.OutOfMemoryError, match="no room for"):
+    with pytest.raises(InputError, match="single window; lower max_length, or set gradient_checkpointing"):
         trained(folders["xlm-roberta"], tmp_path, prepare=prepare)
     assert len(sizes) < 10, "it gave up soon"
 

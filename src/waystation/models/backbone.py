@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,14 @@ def load_tokenizer(folder: Path) -> Any:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if not any((folder / name).is_file() for name in TOKENIZERS):  # transformers would make one that knows no word
         raise InputError(f"no tokenizer in {folder} ({', '.join(TOKENIZERS)}); save the checkpoint's tokenizer there")
-    if not (folder / "tokenizer.json").is_file() and (folder / "sentencepiece.bpe.model").is_file():
-        try:
-            import sentencepiece  # noqa: F401
-        except ImportError:
+    pieces = [name for name in TOKENIZERS if name.endswith(".model") and (folder / name).is_file()]
+    if pieces and not (folder / "tokenizer.json").is_file():
+        needed = {"sentencepiece": "sentencepiece"} | ({"google.protobuf": "protobuf"} if "spm.model" in pieces else {})
+        lacking = [package for module, package in needed.items() if not _there(module)]
+        if lacking:
             raise InputError(
-                f"{folder} has only sentencepiece.bpe.model; "
-                "pip install 'waystation[bundled]' or save a tokenizer.json there"
-            ) from None
+                f"{folder} has only {pieces[0]}; pip install {' '.join(lacking)} or save a tokenizer.json there"
+            )
     from transformers import AutoTokenizer
 
     try:
@@ -255,6 +256,14 @@ def _plain(name: str) -> str:
             name = name[len(prefix) :]
             break
     return name.replace(".gamma", ".weight").replace(".beta", ".bias")
+
+
+def _there(module: str) -> bool:
+    """Whether a module can be imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent package is absent
+        return False
 
 
 def _brief(error: Exception) -> str:

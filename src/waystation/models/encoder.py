@@ -102,6 +102,8 @@ class Encoder(nn.Module):
         if self.frozen is not None:
             yield self.model.embeddings  # type: ignore[misc]
             yield from self.blocks[: self.frozen]
+            shared = getattr(self.model, "encoder", None)  # DeBERTa's positions, which every block reads
+            yield from (getattr(shared, name) for name in ("rel_embeddings", "LayerNorm") if hasattr(shared, name))
 
     @staticmethod
     def _run(blocks: nn.ModuleList, hidden: torch.Tensor, lengths: list[int]) -> torch.Tensor:

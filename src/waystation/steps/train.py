@@ -130,5 +130,5 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         "validation": log.validation,
         # the language on which the checkpoint was chosen; None: the last one, chosen on nothing
         "selected_on": context.store.manifest(step.encoding)["identity"]["language"] if selected else None,
-        "numerics": context.numerics() | {"tokens_per_micro_batch": recipe.tokens_per_micro_batch},
+        "numerics": context.numerics() | {"tokens_per_micro_batch": log.budget or recipe.tokens_per_micro_batch},
     }

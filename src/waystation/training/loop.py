@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 
-from waystation.errors import Stopped, WaystationError
+from waystation.errors import InputError, Stopped, WaystationError
 from waystation.formats.encoding import Encoded, Format, ranges
 from waystation.models.encoder import TaskModel
 from waystation.steps.records import Recipe
@@ -95,7 +95,8 @@ def parameter_groups(model: TaskModel, recipe: Recipe) -> list[dict[str, Any]]:
 def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     """Train ``model`` in place; continues from the newest checkpoint in the workspace.
 
-    Raises Stopped after saving when ``should_stop`` says so, WaystationError where the loss is not finite.
+    Raises Stopped after saving when ``should_stop`` says so, WaystationError where the loss is not finite, InputError
+    where not one window fits into memory.
     """
     recipe = job.recipe
     keep_memory()
@@ -158,8 +159,12 @@ def _fitting(model: TaskModel, job: Job, examples: Indices, accelerator: Acceler
         try:
             return _update(model, job, examples, accelerator, budget)
         except torch.OutOfMemoryError:
-            if accelerator.num_processes > 1 or budget <= 1:
-                raise  # the other processes wait in this update's sum; or nothing is left to halve
+            if accelerator.num_processes > 1:
+                raise  # the other processes wait in this update's sum
+            if budget <= 1:  # not one window fits
+                raise InputError(
+                    "memory ran out with a single window; lower max_length, or set gradient_checkpointing: true"
+                ) from None
         model.zero_grad(set_to_none=True)
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
