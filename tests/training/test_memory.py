@@ -9,7 +9,7 @@ from accelerate import Accelerator  # noqa: E402
 from small import encode, model_and_job, outputs  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
-from waystation.errors import Stopped  # noqa: E402
+from waystation.errors import InputError, Stopped  # noqa: E402
 from waystation.evaluation.predict import predict  # noqa: E402
 from waystation.training import loop  # noqa: E402
 
