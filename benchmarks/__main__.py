@@ -47,7 +47,9 @@ def main() -> int:
     # As every run of Waystation sets it, and for both sides: threads that spin while they wait count as work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     every = rows()
-    chosen = [name for name in every if any(name.startswith(part) for part in asked.names)]
+    chosen = [
+        name for name in every if any(name == part if part in every else name.startswith(part) for part in asked.names)
+    ]
     if not asked.names:
         chosen = [name for name in every if in_quick(name) or not asked.quick]
     if not chosen:

@@ -17,6 +17,7 @@ from benchmarks.harness import Case, Cost, Figure, Result, Settings, child, meas
 from benchmarks.peers import Way, begin, ours, sampler, trainer
 from benchmarks.workloads import Workload, pairs, questions, tagging, xlmr_base
 from waystation.backbones import Backbone, shape
+from waystation.models import linear
 from waystation.steps.records import Recipe
 from waystation.training.batches import micro_batches
 
@@ -59,7 +60,7 @@ def matmuls(gate: Callable[[float], None], work: Workload) -> None:
     shapes = [*[(hidden, hidden)] * 4, (hidden, inner), (inner, hidden)]
     most = max(budget, int(lengths.max()))
     wide = torch.randn(2, most, inner)
-    out, weights = torch.empty(most, inner), torch.randn(hidden * inner)
+    weights = torch.randn(hidden * inner)
     update = 0
     begin(gate)
     while True:
@@ -67,21 +68,20 @@ def matmuls(gate: Callable[[float], None], work: Workload) -> None:
         for cut in micro_batches(work.encoded, batch, budget):
             tokens = int(lengths[cut].sum())
             for _, (m, n) in product(range(sizes.layers), shapes):
-                _products(wide, weights[: m * n].view(m, n), out, tokens)
+                _products(wide, weights[: m * n].view(n, m), tokens)
         real = lengths[batch]
         flops = sum(sizes.flops(length, length, training=True) for length in real.tolist())
         gate(float(real.sum() * sizes.flops(real.sum(), 0, training=True) / flops))
         update += 1
 
 
-def _products(wide: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, tokens: int) -> None:
-    """y = x w, dx = dy wᵀ, dw = xᵀ dy for x [tokens, m], w [m, n], in buffers that are there already."""
-    m, n = weight.shape
+def _products(wide: torch.Tensor, weight: torch.Tensor, tokens: int) -> None:
+    """y = x wᵀ, dx = dy w, dw = dyᵀ x for x [tokens, m], w [n, m], by the product that the engine uses."""
+    n, m = weight.shape
     x, dy = (part.view(-1)[: tokens * width].view(tokens, width) for part, width in zip(wide, (m, n), strict=True))
-    flat = out.view(-1)
-    torch.mm(x, weight, out=flat[: tokens * n].view(tokens, n))
-    torch.mm(dy, weight.T, out=flat[: tokens * m].view(tokens, m))
-    torch.mm(x.T, dy, out=flat[: m * n].view(m, n))
+    product = linear.product if linear.onednn() else torch.nn.functional.linear
+    for left, right in ((x, weight), (dy, weight.T), (dy.T, x.T)):
+        product(left, right, None)
 
 
 def grid(name: str, work: Callable[[Settings], Workload], dropout: float, settings: Settings) -> Result:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import sys
 import tracemalloc
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from waystation.errors import InputError
 from waystation.scoring import retrieval
-from waystation.scoring.retrieval import nearest, retrieval_accuracy
+from waystation.scoring.retrieval import best_threshold, mine, nearest, retrieval_accuracy, top_k
 
 
 def by_hand(queries: np.ndarray, pool: np.ndarray) -> list[int]:
@@ -31,7 +33,7 @@ def test_same_as_by_hand(queries: int, pool: int, width: int, seed: int, block: 
     if width == 1:  # every cosine is 1 or -1: signs alone keep ties exact
         asked, offered = np.sign(asked), np.sign(offered)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval, "_BLOCK_VALUES", block)
+        patch.setattr(retrieval, "TILE", (block, block))
         found = nearest(asked, offered)
     assert found.dtype == np.int64
     assert found.tolist() == by_hand(asked, offered)
@@ -98,3 +100,166 @@ def test_no_queries() -> None:
 def test_misuse_is_named(queries: np.ndarray, pool: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         retrieval_accuracy(queries, pool)
+
+
+def drawn(seed: int, rows: int, kind: str) -> np.ndarray:
+    """Embeddings: "signs" have cosines that float32 holds exactly and many ties, and repeat; some rows are zero."""
+    rng = np.random.default_rng(seed)
+    found = rng.normal(size=(rows, 5)) if kind == "any" else rng.choice([-1.0, 1.0], (rows, 4))
+    found[rng.random(rows) < 0.1] = 0.0
+    return found
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1)
+
+
+KINDS = st.sampled_from(["any", "signs"])
+SEEDS, SIZES, TILES, KS = st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.integers(1, 9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SEEDS, SIZES, SIZES, KINDS, KS, TILES, TILES)
+def test_top_k_is_the_head_of_a_stable_sort(
+    seed: int, queries: int, pool: int, kind: str, k: int, high: int, wide: int
+) -> None:
+    asked, offered = drawn(seed, queries, kind), drawn(seed + 1, pool, kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "TILE", (high, wide))
+        found, cosines = top_k(asked, offered, k)
+    assert found.dtype == np.int64 and cosines.dtype == np.float32
+    assert found.shape == cosines.shape == (queries, min(k, pool))
+    exact = unit(asked) @ unit(offered).T
+    assert np.take_along_axis(exact, found, 1) == pytest.approx(cosines, abs=1e-6)
+    assert -np.sort(-exact, axis=1)[:, :k] == pytest.approx(cosines, abs=1e-6)
+    if kind == "signs":
+        assert (found == np.argsort(-exact, axis=1, kind="stable")[:, :k]).all()
+
+
+def published(left: np.ndarray, right: np.ndarray, k: int) -> list[tuple[int, int, float]]:
+    """The published procedure a sentence at a time, on texts of which none occurs twice."""
+    cosine = unit(left) @ unit(right).T
+    near = [sorted(range(len(right)), key=lambda j, i=i: -cosine[i, j])[:k] for i in range(len(left))]
+    near_back = [sorted(range(len(left)), key=lambda i, j=j: -cosine[i, j])[:k] for j in range(len(right))]
+    mean = [sum(cosine[i, j] for j in row) / len(row) for i, row in enumerate(near)]
+    mean_back = [sum(cosine[i, j] for i in row) / len(row) for j, row in enumerate(near_back)]
+
+    def margin(i: int, j: int) -> float:
+        usual = (mean[i] + mean_back[j]) / 2
+        return float(cosine[i, j] / usual) if usual else 0.0
+
+    proposals = [max(((margin(i, j), i, j) for j in row), key=lambda it: it[0]) for i, row in enumerate(near)]
+    proposals += [max(((margin(i, j), i, j) for i in row), key=lambda it: it[0]) for j, row in enumerate(near_back)]
+    pairs: list[tuple[int, int, float]] = []
+    for score, i, j in sorted(proposals, key=lambda it: -it[0]):
+        if i not in {pair[0] for pair in pairs} and j not in {pair[1] for pair in pairs}:
+            pairs.append((i, j, score))
+    return pairs
+
+
+@settings(max_examples=200, deadline=None)
+@given(SEEDS, SIZES, SIZES, KINDS, st.integers(1, 6), TILES, TILES)
+def test_mining_is_the_published_procedure(
+    seed: int, ours: int, theirs: int, kind: str, k: int, high: int, wide: int
+) -> None:
+    left, right = drawn(seed, ours, kind), drawn(seed + 1, theirs, kind)
+    if kind == "any":
+        left, right = abs(left), abs(right)  # positive cosines, as of sentences: margins are well conditioned
+    first = [sorted(np.unique(unit(rows), axis=0, return_index=True)[1].tolist()) for rows in (left, right)]
+    expected = [(first[0][i], first[1][j], score) for i, j, score in published(left[first[0]], right[first[1]], k)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "TILE", (high, wide))
+        i, j, score = mine(left, right, k)
+    if kind == "signs":
+        assert list(zip(i.tolist(), j.tolist(), score.tolist(), strict=True)) == expected
+    else:
+        by_pair = {(a, b): value for a, b, value in expected}
+        assert dict(zip(zip(i.tolist(), j.tolist(), strict=True), score, strict=True)) == pytest.approx(
+            by_pair, rel=1e-5
+        )
+        assert (np.diff(score) <= 0).all()
+    assert i.dtype == j.dtype == np.int64
+
+
+def test_equal_sentences_are_mined_once() -> None:
+    rng = np.random.default_rng(5)
+    left = rng.normal(size=(30, 8)).astype(np.float32)
+    right = left + 0.1 * rng.normal(size=left.shape).astype(np.float32)
+    i, j, score = mine(left, right)
+    assert sorted(zip(i, j, strict=True)) == [(at, at) for at in range(30)]
+    twice = np.concatenate([left, left[::-1]]), np.concatenate([right, right])
+    again = mine(*twice)
+    for before, after in zip((i, j, score), again, strict=True):
+        assert (before == after).all()
+
+
+def test_nothing_to_mine() -> None:
+    for left, right in ((0, 3), (3, 0), (0, 0)):
+        assert [len(part) for part in mine(np.ones((left, 2)), np.ones((right, 2)))] == [0, 0, 0]
+
+
+def test_numpy_and_onednn_find_the_same() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    rng = np.random.default_rng(6)
+    left, right = rng.normal(size=(150, 33)), rng.normal(size=(170, 33))
+    with_torch = top_k(left, right, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "torch")
+        without = top_k(left, right, 5)
+    assert (with_torch[0] == without[0]).all()
+    assert with_torch[1] == pytest.approx(without[1], abs=1e-6)
+
+
+def test_faiss_finds_the_same() -> None:
+    pytest.importorskip("faiss", reason="needs faiss: pip install 'waystation[retrieval]'")
+    rng = np.random.default_rng(7)
+    queries, pool = rng.normal(size=(40, 16)), rng.normal(size=(500, 16))
+    expected = top_k(queries, pool, 3)
+    found, cosines = top_k(queries, pool, 3, index="Flat")
+    assert found.dtype == np.int64 and (found == expected[0]).all()
+    assert cosines == pytest.approx(expected[1], abs=1e-6)
+    near, _ = top_k(queries, pool, 3, index="IVF8,Flat")
+    assert (near[:, 0] == found[:, 0]).mean() > 0.2, "of 8 cells it looks into one"
+    with pytest.raises(InputError, match="faiss makes no index 'Flatt'"):
+        top_k(queries, pool, 3, index="Flatt")
+
+
+def test_without_faiss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(InputError, match=r"pip install 'waystation\[retrieval\]'"):
+        top_k(np.ones((1, 2)), np.ones((1, 2)), 1, index="Flat")
+
+
+@pytest.mark.parametrize("search", [top_k, mine])
+def test_k_is_checked(search) -> None:
+    with pytest.raises(InputError, match="k is 0"):
+        search(np.ones((1, 2)), np.ones((1, 2)), 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=12), st.integers(0, 5))
+def test_best_threshold_beats_every_other(pairs: list[tuple[int, bool]], more: int) -> None:
+    scores, right = [score for score, _ in pairs], [is_right for _, is_right in pairs]
+    gold = sum(right) + more
+
+    def f1(threshold: float) -> float:
+        kept = [is_right for score, is_right in pairs if score >= threshold]
+        return 200 * sum(kept) / (len(kept) + gold) if kept else 0.0
+
+    threshold, points = best_threshold(scores, right, gold)
+    assert points == pytest.approx(f1(threshold)) == pytest.approx(max([0.0, *map(f1, scores)]))
+    if any(right):
+        last = min(score for score in scores if score >= threshold)
+        dropped = [score for score in scores if score < threshold]
+        assert threshold == ((last + max(dropped)) / 2 if dropped else last)
+    else:
+        assert threshold == math.inf
+
+
+def test_best_threshold_lies_half_way() -> None:
+    assert best_threshold([3.0, 2.0, 1.0], [True, False, False], 1) == (2.5, 100.0)
+    assert best_threshold([1.0, 3.0, 2.0], [False, True, True], 4) == (1.5, pytest.approx(200 * 2 / 6))
+    close = np.nextafter(1.0, 2.0)
+    assert best_threshold([close, 1.0], [True, False], 1) == (close, 100.0)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from waystation.models import packing
+from waystation.models.linear import Linear
 
 
 class Encoder(nn.Module):
@@ -22,7 +23,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.model = model
         self.position_offset, self.packed, self.frozen = position_offset, packed, frozen
-        _swap_dropout(model)
+        _swap_layers(model)
         for part in self._trunk():
             part.requires_grad_(False)
 
@@ -160,8 +161,11 @@ def _rows_of(block: nn.Module, hidden: torch.Tensor, lengths: list[int], rows: t
     return found
 
 
-def _swap_dropout(model: nn.Module) -> None:
+def _swap_layers(model: nn.Module) -> None:
+    """Put our own linear layers and dropout in the place of torch's."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Dropout:
                 setattr(module, name, packing.Dropout(child.p))
+            elif type(child) is nn.Linear:
+                setattr(module, name, Linear.of(child))

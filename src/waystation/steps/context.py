@@ -87,6 +87,8 @@ class Context:
         import torch
         import transformers
 
+        from waystation.models.linear import onednn
+
         device = self.accelerator.device
         return {
             "torch": torch.__version__,
@@ -97,5 +99,6 @@ class Context:
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
+            "products": "oneDNN" if device.type == "cpu" and onednn() else "torch",
             "world": self.accelerator.num_processes,
         }
