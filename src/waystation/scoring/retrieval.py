@@ -167,7 +167,7 @@ class _Best:
         if floor[0] == -np.inf and width > 1:
             # The first for these rows: of the highest of 4k groups, the k-th is no higher than the k-th of all.
             groups = cosines[:, : 4 * k * width].reshape(len(cosines), 4 * k, width).max(2)
-            floor = np.partition(groups, -k, axis=1)[:, -1]
+            floor = np.partition(groups, -k, axis=1)[:, -k]
         at = _flatnonzero((cosines >= floor[:, None]).ravel("K"))
         if not len(at):
             return
@@ -235,11 +235,14 @@ def _product(left: Floats, right: Floats) -> Floats:
     On processors that numpy's OpenBLAS does not know (AMD's with AVX-512) oneDNN is twice as fast.
     """
     torch = sys.modules.get("torch")
-    if torch is None or not torch.backends.mkldnn.is_available():
-        return left @ right.T
-    product = torch.ops.mkldnn._linear_pointwise(torch.from_numpy(left), torch.from_numpy(right), None, "none", [], "")
-    found: Floats = product.numpy()
-    return found
+    if torch is not None and torch.backends.mkldnn.is_available():
+        operands = torch.from_numpy(left), torch.from_numpy(right)
+        try:
+            found: Floats = torch.ops.mkldnn._linear_pointwise(*operands, None, "none", [], "").numpy()
+            return found
+        except (AttributeError, RuntimeError):  # torch declares the operator in every build, and has it in some
+            pass
+    return left @ right.T
 
 
 def _distinct(rows: Floats) -> tuple[Ints, Ints]:
