@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -24,8 +23,6 @@ from waystation.models.bundled import ensure
 from waystation.places import cache_folder
 from waystation.tasks import known, sources
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WAYSTATION_DATA") or ROOT.parent / "shared" / "data")
 PAD = 1
 """The padding id of the bundled backbone and of XLM-R."""
 
@@ -122,11 +119,11 @@ def tokenizer() -> Any:
 
 
 def read(task_id: str, split: str, language: str, length: int, stride: int) -> Encoded:
-    """A part of a catalog task as the engine encodes it. Raises InputError where the data is not there."""
+    """A part of a catalog task in $WAYSTATION_DATA, as the engine encodes it. InputError where it is not there."""
     task = known.find(task_id)
     assert task.reader is not None
     form = formats.get(task.format)
-    examples = sources.read(task, split, language, DATA)  # type: ignore[arg-type]
+    examples = sources.read(task, split, language, None)  # type: ignore[arg-type]
     return form.encode(examples, tokenizer(), form.outputs(task.labels, task.reader.scheme), length, stride)
 
 
