@@ -9,7 +9,7 @@ from typing import Any
 
 from small import PLACES, WORDS
 
-from waystation.tasks.task import SpanExample
+from waystation.tasks.examples import SpanExample
 
 
 def question(number: int, drawn: random.Random, longest: int = 30) -> SpanExample:

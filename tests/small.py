@@ -17,7 +17,7 @@ from waystation.models.backbone import Checkpoint
 from waystation.models.encoder import TaskModel
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
 from waystation.steps.records import Recipe
-from waystation.tasks.task import ClassificationExample, TaggingExample
+from waystation.tasks.examples import ClassificationExample, TaggingExample
 from waystation.training.loop import Job
 
 WORDS = sorted({word for text in TEXTS for word in text.split()})

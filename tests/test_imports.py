@@ -29,7 +29,7 @@ STREET: list[list[str]] = [
     ["tasks"],
     ["store"],
     ["study", "study_checks", "study_file"],
-    ["records", "tasks.task", "tasks.known", "steps.records", "backbones", "yamlfile"],
+    ["records", "tasks.task", "tasks.examples", "tasks.known", "steps.records", "backbones", "yamlfile"],
     ["languages", "places", "scoring"],
     ["errors"],
 ]

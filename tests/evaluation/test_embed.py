@@ -18,7 +18,7 @@ from waystation.formats.encoding import Encoded  # noqa: E402
 from waystation.models.backbone import Checkpoint  # noqa: E402
 from waystation.models.encoder import Encoder  # noqa: E402
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup  # noqa: E402
-from waystation.tasks.task import RetrievalExample  # noqa: E402
+from waystation.tasks.examples import RetrievalExample  # noqa: E402
 
 SENTENCES = [*TEXTS, "Geneva", "Anna " * 30, "Geneva"]
 KINDS: list[Kind] = ["xlm-roberta", "bert", "deberta-v2"]

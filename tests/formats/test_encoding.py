@@ -7,7 +7,7 @@ from tiny import TEXTS, tiny_checkpoint, tiny_tokenizer
 
 from waystation import formats
 from waystation.formats import encoding
-from waystation.tasks.task import ClassificationExample, TaggingExample
+from waystation.tasks.examples import ClassificationExample, TaggingExample
 
 if TYPE_CHECKING:
     from waystation.formats import classification, span, tagging

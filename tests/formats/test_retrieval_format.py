@@ -11,7 +11,7 @@ from tiny import TEXTS, Kind, tiny_tokenizer
 from waystation import formats
 from waystation.errors import InputError
 from waystation.formats import encoding, retrieval
-from waystation.tasks.task import RetrievalExample
+from waystation.tasks.examples import RetrievalExample
 
 
 def pairs(texts: tuple[str, ...] = TEXTS) -> list[RetrievalExample]:

@@ -9,7 +9,7 @@ from waystation import formats
 from waystation.errors import InputError
 from waystation.formats import tagging
 from waystation.formats.encoding import IGNORED
-from waystation.tasks.task import TaggingExample
+from waystation.tasks.examples import TaggingExample
 
 OUTPUTS = tagging.outputs(["PER", "LOC"], "iob2")
 TOKENIZERS = {kind: tiny_tokenizer(kind) for kind in ("xlm-roberta", "bert")}

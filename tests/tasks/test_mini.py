@@ -9,7 +9,7 @@ import pytest
 
 from waystation.errors import InputError
 from waystation.tasks import known, mini
-from waystation.tasks.task import TaggingExample
+from waystation.tasks.examples import TaggingExample
 
 SPLITS = [(task, split, language) for (task, split), part in mini.PARTS.items() for language in part.languages]
 TASKS = sorted({task for task, _ in mini.PARTS})

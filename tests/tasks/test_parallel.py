@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from waystation import languages
 from waystation.errors import InputError
 from waystation.tasks import known, parallel, sources
-from waystation.tasks.task import Reader, RetrievalExample, Task
+from waystation.tasks.examples import RetrievalExample
+from waystation.tasks.task import Reader, Task
 
 DATA = Path(os.environ.get("WAYSTATION_DATA") or Path(__file__).parents[3] / "shared" / "data")
 

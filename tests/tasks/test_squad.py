@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from waystation.errors import InputError
 from waystation.tasks import known, sources
+from waystation.tasks.examples import SpanExample
 from waystation.tasks.readers import read_file
 from waystation.tasks.rows import Tally
 from waystation.tasks.squad import NEAR
 from waystation.tasks.tags import Names
-from waystation.tasks.task import Reader, SpanExample, Task
+from waystation.tasks.task import Reader, Task
 
 DATA = Path(os.environ.get("WAYSTATION_DATA") or Path(__file__).parents[3] / "shared" / "data")
 CONTEXT = "Anna moved from Genf to York in 1920."

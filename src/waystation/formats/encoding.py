@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from waystation.tasks.task import Example
+from waystation.tasks.examples import Example
 
 if TYPE_CHECKING:
     import torch

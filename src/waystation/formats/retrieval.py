@@ -15,7 +15,7 @@ import numpy as np
 from waystation.errors import InputError
 from waystation.formats.classification import words_in
 from waystation.formats.encoding import Encoded
-from waystation.tasks.task import Example, RetrievalExample
+from waystation.tasks.examples import Example, RetrievalExample
 
 BATCH = 1000  # sentences a call of the tokenizer
 

@@ -21,7 +21,7 @@ import torch
 from waystation.errors import InputError, suggest
 from waystation.formats.encoding import IGNORED, Encoded, Gold, Reads, offsets_of, ranges
 from waystation.scoring import metrics
-from waystation.tasks.task import Example, TaggingExample
+from waystation.tasks.examples import Example, TaggingExample
 
 Ints = npt.NDArray[np.int64]
 

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, suggest
+from waystation.tasks.examples import TaggingExample
 from waystation.tasks.rows import Tally, claim, objects, string
 from waystation.tasks.tags import BadRow, Names
-from waystation.tasks.task import FormatName, Reader, TaggingExample
+from waystation.tasks.task import FormatName, Reader
 
 Span = tuple[int, int]
 _JOINERS = "\u200c\u200d\u2060_"

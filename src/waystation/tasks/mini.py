@@ -22,7 +22,7 @@ from typing import NamedTuple, TypedDict
 import yaml
 
 from waystation.errors import InputError, suggest
-from waystation.tasks.task import TaggingExample
+from waystation.tasks.examples import TaggingExample
 
 VERSION = 1
 """Raise it when this file changes what ``read`` yields; changed data files are seen by themselves."""

@@ -15,9 +15,10 @@ from xml.etree.ElementTree import Element
 
 from waystation import languages
 from waystation.errors import InputError
+from waystation.tasks.examples import RetrievalExample
 from waystation.tasks.rows import Tally, lines
 from waystation.tasks.tags import BadRow
-from waystation.tasks.task import Reader, RetrievalExample
+from waystation.tasks.task import Reader
 
 ENGLISH = "en"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"

@@ -14,10 +14,11 @@ from typing import Any
 
 from waystation.errors import InputError, suggest
 from waystation.tasks.documents import documents
+from waystation.tasks.examples import ClassificationExample, Example, TaggingExample
 from waystation.tasks.rows import Tally, claim, lines, numbered, objects, sound, string
 from waystation.tasks.squad import squad
 from waystation.tasks.tags import BadRow, Iob2, Names
-from waystation.tasks.task import ClassificationExample, Example, FormatName, Reader, TaggingExample
+from waystation.tasks.task import FormatName, Reader
 
 VERSION = 1
 """Raised by one whenever a reader makes other examples of the same bytes: it is part of every task's fingerprint."""

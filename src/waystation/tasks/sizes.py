@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waystation.tasks.task import Example, SpanExample, TaggingExample
+from waystation.tasks.examples import Example, SpanExample, TaggingExample
 
 
 def expected_size(example: Example, max_length: int, stride: int) -> tuple[int, float]:

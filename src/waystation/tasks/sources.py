@@ -12,18 +12,10 @@ from typing import Any
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import digest, file_sha256, identity
 from waystation.tasks import parallel, readers
+from waystation.tasks.examples import ClassificationExample, Example, RetrievalExample, SpanExample
 from waystation.tasks.rows import Tally
 from waystation.tasks.tags import BadRow, Names, relabel
-from waystation.tasks.task import (
-    ClassificationExample,
-    Example,
-    Files,
-    Reader,
-    RetrievalExample,
-    SpanExample,
-    Split,
-    Task,
-)
+from waystation.tasks.task import Files, Reader, Split, Task
 
 
 def folder(task: Task, data: Path | None) -> Path:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, suggest
+from waystation.tasks.examples import SpanExample
 from waystation.tasks.rows import Tally, claim, lines, numbered, string
 from waystation.tasks.tags import BadRow, Names
-from waystation.tasks.task import FormatName, Reader, SpanExample
+from waystation.tasks.task import FormatName, Reader
 
 NEAR = 8
 """Characters by which an answer may be off."""
