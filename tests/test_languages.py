@@ -133,7 +133,9 @@ def test_joshi_classes(joshi: int) -> None:
 def test_what_is_not_known_is_said() -> None:
     assert resolve("lfn").joshi is None
     assert "lfn" not in group("low-resource")
-    assert {row.code for row in table().values() if row.joshi_source == "assumed"} == {"luo", "bbj", "dtp"}
+    assert {row.code for row in table().values() if row.joshi_source == "assumed"} == {
+        "luo", "bbj", "dtp", "bzd", "cni", "hch", "nah", "oto", "shp", "tar",
+    }  # fmt: skip
 
 
 def test_xlmr() -> None:
@@ -141,6 +143,27 @@ def test_xlmr() -> None:
     assert {row.code for row in table().values() if row.xlmr} == {*XLMR.split(), "nb"}
     assert {"yo", "ig", "ht", "qu", "wo", "nn", "bbj"} <= set(group("unseen-by-xlmr"))
     assert not set(group("unseen-by-xlmr")) & set(XLMR.split())
+
+
+def test_mbert() -> None:
+    # The 104 languages of the published list; the table has no row for the others.
+    missing = "an ast ba bar bpy ce cv io lmo min new nds pms sco sh scn azb tg vo pnb".split()
+    assert {"th", "mn", "nn", "yo", "ht", "oc"} <= {row.code for row in table().values() if row.mbert}
+    # Chinese is listed in two scripts; the table has Norwegian beside its two written forms.
+    assert sum(row.mbert for row in table().values()) + len(missing) == 104 - 1 + 1
+    assert {"am", "ha", "km", "or", "so", "xh", "zu"} <= set(group("unseen-by-mbert"))
+
+
+def test_xtreme() -> None:
+    assert len(group("xtreme")) == 40 and len(group("xtreme-r")) == 50
+    assert set(group("xtreme-r")) - set(group("xtreme")) == set("az gu ht lt pa pl qu ro uk wo".split())
+    assert {"jv", "ms", "my", "yo", "tl"} <= set(group("xtreme"))
+    # by resource class: 7 of class 5, 12, 14, 3 and 4 of class 1
+    assert [sum(resolve(code).joshi == joshi for code in group("xtreme")) for joshi in range(6)] == [0, 4, 3, 14, 12, 7]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(table()) >= 130
 
 
 def test_scripts_agree_with_cldr() -> None:

@@ -70,21 +70,27 @@ def languages(
     codes: Annotated[
         list[str] | None, typer.Argument(metavar="[CODE]...", help="Codes, names or groups; all by default.")
     ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this group, e.g. low-resource; may be repeated.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List languages: codes, script, family, resource class."""
+    """List languages: codes, script, family, resource class, in whose pretraining, in XTREME."""
     from dataclasses import asdict
 
     from waystation import languages as table
 
-    chosen = [table.resolve(code) for code in table.expand(codes)] if codes else list(table.table().values())
+    members = dict.fromkeys(code for name in group or () for code in table.group(name))
+    names = [*(codes or ()), *members]
+    chosen = [table.resolve(code) for code in table.expand(names)] if names else list(table.table().values())
     if as_json:
         show_json([asdict(item) for item in chosen])
         return
     for item in chosen:
-        joshi = "-" if item.joshi is None else item.joshi
+        joshi = "-" if item.joshi is None else f"{item.joshi}{'?' if item.joshi_source == 'assumed' else ''}"
+        read = f"{'XLM-R' if item.xlmr else '':<5} {'mBERT' if item.mbert else '':<5}"
         typer.echo(
-            f"{item.code:<4} {item.iso3:<4} {item.script:<5} Joshi {joshi}  {'XLM-R' if item.xlmr else '     '}  "
+            f"{item.code:<4} {item.iso3:<4} {item.script:<5} Joshi {joshi:<2} {read} {item.xtreme:<8} "
             f"{item.name} ({item.family})"
         )
 

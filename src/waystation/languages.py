@@ -11,11 +11,15 @@ Columns that need a word:
     Resource class 0 (fewest resources) to 5, from Joshi et al. 2020, "The State and Fate of Linguistic Diversity and
     Inclusion in the NLP World". ``joshi_source`` says how it is known: ``list`` (the published list names the
     language), ``variety`` (the list names only varieties of it, all of this class), ``assumed`` (a natural language
-    absent from the list, taken as 0), empty (no class).
+    not looked up in the list or absent from it, taken as 0), empty (no class).
 ``xlmr``
     1 where XLM-R read the language in pretraining. Its "100 languages" are 93 codes and seven second written
     forms (romanised, Zawgyi, traditional). The CC-100 release holds more (Yoruba, Igbo, Haitian, ...): those
     XLM-R did not read. Bokmål counts as read: it is what the model's ``no`` holds.
+``mbert``
+    1 where multilingual BERT (cased) read the language's Wikipedia, by the list published with the model.
+``xtreme``
+    "xtreme" for the 40 languages of XTREME, "xtreme-r" for the ten that XTREME-R adds.
 ``script``
     The usual script of present-day text, ISO 15924.
 ``family``
@@ -49,6 +53,8 @@ class Language:
     xlmr: bool
     aliases: tuple[str, ...]
     joshi_source: str = ""
+    mbert: bool = False
+    xtreme: str = ""
 
 
 @cache
@@ -74,6 +80,8 @@ def _language(row: dict[str, str]) -> Language:
         xlmr=row["xlmr"] == "1",
         aliases=tuple(alias for alias in codes if alias != code),
         joshi_source=row["joshi_source"],
+        mbert=row["mbert"] == "1",
+        xtreme=row["xtreme"],
     )
 
 
@@ -104,13 +112,20 @@ def resolve(code: str) -> Language:
 @cache
 def groups() -> dict[str, tuple[str, ...]]:
     """All groups and the codes of their members, in the order of the table. Shared: do not change it."""
-    found: dict[str, list[str]] = {"low-resource": [], "unseen-by-xlmr": []}
+    found: dict[str, list[str]] = {name: [] for name in ("low-resource", "unseen-by-xlmr", "unseen-by-mbert")}
+    found |= {"xtreme": [], "xtreme-r": []}
     found |= {f"joshi-{joshi}": [] for joshi in range(6)}
     for language in table().values():
         if language.joshi in LOW_RESOURCE:
             found["low-resource"].append(language.code)
         if not language.xlmr:
             found["unseen-by-xlmr"].append(language.code)
+        if not language.mbert:
+            found["unseen-by-mbert"].append(language.code)
+        if language.xtreme == "xtreme":
+            found["xtreme"].append(language.code)
+        if language.xtreme:
+            found["xtreme-r"].append(language.code)
         if language.joshi is not None:
             found[f"joshi-{language.joshi}"].append(language.code)
         found.setdefault(f"script-{language.script}", []).append(language.code)
