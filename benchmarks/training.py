@@ -11,11 +11,14 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.harness import Case, Cost, Figure, Result, Settings, child, measure
 from benchmarks.peers import Way, begin, ours, sampler, trainer
 from benchmarks.workloads import Workload, pairs, questions, tagging, xlmr_base
+from waystation import formats
 from waystation.backbones import Backbone, shape
 from waystation.models import linear
 from waystation.steps.records import Recipe
@@ -50,29 +53,50 @@ def _same_tokens(found: Mapping[str, Cost]) -> None:
 def matmuls(gate: Callable[[float], None], work: Workload) -> None:
     """The products of the very steps that the engine takes, forward and both backward ones, and nothing else.
 
-    Attention's products count as work done at the same speed, so ratios to this are model FLOPs utilisation: real
-    tokens only, nothing for the embedding and the head.
+    The last block's are those of the rows that the head reads, but for query, key and value. Attention's products count
+    as work done at the same speed, so ratios to this are model FLOPs utilisation: real tokens only, nothing for the
+    embedding and the head.
     """
     sizes = shape(Backbone(id=str(work.folder)))
     assert sizes is not None
     budget = Recipe.model_fields["tokens_per_micro_batch"].default
     order, lengths, hidden, inner = sampler(work), work.lengths, sizes.hidden, sizes.inner
-    shapes = [*[(hidden, hidden)] * 4, (hidden, inner), (inner, hidden)]
+    whole, partly = [(hidden, hidden)] * 3, [(hidden, hidden), (hidden, inner), (inner, hidden)]
     most = max(budget, int(lengths.max()))
     wide = torch.randn(2, most, inner)
     weights = torch.randn(hidden * inner)
     update = 0
     begin(gate)
     while True:
+        done = 0.0
         batch = order(update)
         for cut in micro_batches(work.encoded, batch, budget):
-            tokens = int(lengths[cut].sum())
-            for _, (m, n) in product(range(sizes.layers), shapes):
-                _products(wide, weights[: m * n].view(n, m), tokens)
-        real = lengths[batch]
-        flops = sum(sizes.flops(length, length, training=True) for length in real.tolist())
-        gate(float(real.sum() * sizes.flops(real.sum(), 0, training=True) / flops))
+            tokens, read = int(lengths[cut].sum()), rows_read(work, cut)
+            below = [(m, n, tokens) for m, n in (whole + partly) * (sizes.layers - 1)]
+            last = [*((m, n, tokens) for m, n in whole), *((m, n, read) for m, n in partly)]
+            for m, n, rows in below + last:
+                _products(wide, weights[: m * n].view(n, m), rows)
+                done += 6.0 * m * n * rows
+        real = lengths[batch].tolist()
+        attention = sum(
+            sizes.flops(length, length, training=True) - sizes.flops(length, 0, training=True) for length in real
+        )
+        gate(sum(real) * done / (done + attention))
         update += 1
+
+
+def rows_read(work: Workload, cut: npt.NDArray[np.int64]) -> int:
+    """How many hidden states of these windows the head reads."""
+    encoded = work.encoded
+    spans = [slice(*encoded.offsets[window : window + 2]) for window in cut.tolist()]
+    match formats.get(work.format).reads:
+        case "first":
+            return len(spans)
+        case "scored":
+            assert encoded.word is not None
+            return sum(int((encoded.word[span] >= 0).sum()) for span in spans)
+        case _:
+            return sum(span.stop - span.start for span in spans)
 
 
 def _products(wide: torch.Tensor, weight: torch.Tensor, tokens: int) -> None:

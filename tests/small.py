@@ -17,13 +17,18 @@ from waystation.models.backbone import Checkpoint
 from waystation.models.encoder import TaskModel
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
 from waystation.steps.records import Recipe
-from waystation.tasks.examples import ClassificationExample, TaggingExample
+from waystation.tasks.examples import ChoiceExample, ClassificationExample, MultilabelExample, TaggingExample
 from waystation.training.loop import Job
 
 WORDS = sorted({word for text in TEXTS for word in text.split()})
 PERSONS = {"Anna", "Smith", "Patient", "patient", "paciente", "Пациент", "Mgonjwa", "मरीज"}
 PLACES = {"Geneva", "York", "London", "Genf", "Ginebra", "Женеве", "Genevan", "जिनेवा"}
-LABELS = {"tagging": ("PER", "LOC"), "classification": ("good", "bad", "so-so")}
+LABELS: dict[str, tuple[str, ...]] = {
+    "tagging": ("PER", "LOC"),
+    "classification": ("good", "bad", "so-so"),
+    "multilabel": ("person", "place", "long"),
+    "choice": (),
+}
 
 
 def sentences(number: int, seed: int = 0, longest: int = 12) -> list[list[str]]:
@@ -35,12 +40,24 @@ def tag(word: str) -> str:
     return "B-PER" if word in PERSONS else "B-LOC" if word in PLACES else "O"
 
 
+def labels(words: list[str]) -> tuple[str, ...]:
+    """Of a text with any number of labels: whether it names a person or a place, whether it is long."""
+    holds = (not PERSONS.isdisjoint(words), not PLACES.isdisjoint(words), len(words) > 6)
+    return tuple(label for label, held in zip(LABELS["multilabel"], holds, strict=True) if held)
+
+
 def examples(format: str, number: int, seed: int = 0, longest: int = 12, clusters: int = 0) -> list[Any]:
     made: list[Any] = []
     for n, words in enumerate(sentences(number, seed, longest)):
         cluster = f"c{n % clusters}" if clusters else None
         if format == "tagging":
             made.append(TaggingExample(f"e{n}", tuple(words), tuple(map(tag, words)), cluster))
+        elif format == "multilabel":
+            made.append(MultilabelExample(f"e{n}", " ".join(words), labels(words), cluster=cluster))
+        elif format == "choice":
+            number = 2 + len(words) % 3
+            options = tuple(" ".join(WORDS[n + at : n + 3 * at + 1]) for at in range(number))  # 1, 3, 5, 7 words
+            made.append(ChoiceExample(f"e{n}", " ".join(words), options, len(words) % number, "Genf ?", cluster))
         else:
             label = LABELS[format][len(words) % 3]
             made.append(ClassificationExample(f"e{n}", " ".join(words), label, cluster=cluster))
@@ -52,9 +69,12 @@ def outputs(format: str) -> list[str]:
 
 
 def encode(format: str, number: int = 30, kind: Kind = "xlm-roberta", max_length: int = 24, **more: Any) -> Encoded:
-    """Random examples, encoded; sentences longer than ``max_length`` become several windows."""
-    found = examples(format, number, **more)
-    return formats.get(format).encode(found, tiny_tokenizer(kind), outputs(format), max_length, 6)
+    """Random examples, encoded; sentences longer than ``max_length`` become several windows.
+
+    The texts of choices have more room, else what is left of them would make all windows equally long.
+    """
+    found, length = examples(format, number, **more), max_length * (3 if format == "choice" else 1)
+    return formats.get(format).encode(found, tiny_tokenizer(kind), outputs(format), length, 6)
 
 
 def padded(windows: list[list[int]], filler: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,12 +90,16 @@ def model_and_job(
     encoded: Encoded,
     workspace: Path,
     *,
+    format: str | None = None,
     dense: bool = False,
     job: dict[str, Any] | None = None,
     **recipe: Any,
 ) -> tuple[TaskModel, Job]:
-    """A new model over the active (or all) rows and the job to train it; ``recipe`` changes single fields."""
-    format = "classification" if isinstance(encoded.gold[0], str) else "tagging"
+    """A new model over the active (or all) rows and the job to train it; ``recipe`` changes single fields.
+
+    ``format``: classification or tagging unless said otherwise.
+    """
+    format = format or ("classification" if isinstance(encoded.gold[0], str) else "tagging")
     form, checkpoint = formats.get(format), Checkpoint(folder)
     rows = active_rows(encoded.tokens, checkpoint.vocabulary)
     if dense:

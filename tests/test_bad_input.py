@@ -148,7 +148,7 @@ CASES = [
     Case("equal seeds", "seeds: 1", "seeds: [4, 4]", ["s.yaml:8: field 'seeds': seeds must differ"]),
     Case("words for seeds", "seeds: 1", "seeds: [a]", ["s.yaml:8: field 'seeds.0': Input should be a whole number"]),
     Case("an unknown reader", "kind: conll}, path: data, train: {en: one", "kind: conl}, path: data, train: {en: one",
-         ["s.yaml:10: field 'tasks.one.reader.kind': Input should be 'conll', 'table'"]),
+         ["s.yaml:10: field 'tasks.one.reader.kind': Input should be 'conll', 'conllu'"]),
     Case("own data without a language", "train: {en: one.txt}", "train: one.txt", ["s.yaml:10: ", "'tasks.one.train'"]),
     Case("a profile that is not there", "seeds: 1", "profiles: {toy: {seeds: 1}}",
          ["s.yaml:8: no profile 'tyo' (did you mean 'toy'?); there are: toy"], ["--profile", "tyo"]),

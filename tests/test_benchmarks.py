@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from small import LABELS, encode, outputs  # noqa: E402
+from small import encode, outputs  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from benchmarks import evaluation, harness, memory, peers, training, workloads  # noqa: E402
@@ -280,7 +280,15 @@ def test_the_peak_is_charged_with_the_real_tokens_alone(folder, kind):
     assert 0.5 * real < charged < real, "attention is work that the products do not do"
 
 
-@pytest.mark.parametrize("format", [*LABELS, "span"])
+def test_the_peak_does_the_last_block_for_the_rows_that_are_read(folder):
+    work = workload("tagging", folder, "xlm-roberta")
+    every = np.arange(len(work.encoded))
+    assert training.rows_read(work, every) == (work.encoded.word >= 0).sum() < len(work.encoded.tokens)
+    assert training.rows_read(replace(work, format="classification"), every) == len(every)
+    assert training.rows_read(replace(work, format="span"), every) == len(work.encoded.tokens)
+
+
+@pytest.mark.parametrize("format", ["tagging", "classification", "span"])
 def test_random_windows_can_be_trained_on(format, folder, kind):
     encoded = workloads.random_windows(format, np.array([9, 5, 12, 7]), 20, 3)
     outputs = 2 if format == "span" else 3

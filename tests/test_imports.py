@@ -15,7 +15,7 @@ SRC = Path(__file__).resolve().parent.parent / "src" / "waystation"
 # on another level than its package. `plan` stands above `tasks` deliberately: it asks them for fingerprints and sizes.
 # `scoring` needs nothing of the project but errors, so that a study can check the names of its metrics.
 STREET: list[list[str]] = [
-    ["cli", "cli_show", "__main__"],
+    ["cli", "cli_data", "cli_show", "__main__"],
     ["doctor"],
     ["rounds"],
     ["report"],
@@ -25,7 +25,8 @@ STREET: list[list[str]] = [
     ["evaluation"],
     ["training"],
     ["models", "formats"],
-    ["plan", "retention"],
+    ["costs", "retention"],
+    ["plan"],
     ["tasks"],
     ["store"],
     ["study", "study_checks", "study_file"],

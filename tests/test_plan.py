@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from waystation.costs import costs, measured_rate
 from waystation.errors import InputError
-from waystation.plan import Plan, costs, measured_rate, plan
+from waystation.plan import Plan, plan
 from waystation.steps.records import EncodeStep, EvaluateStep, TrainStep, step_id
 from waystation.store import Store
 from waystation.study import Study

@@ -108,7 +108,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "checkpoint_seconds": 1.0, "frozen": 0, "gradient_checkpointing": True, "trunk_gigabytes": 1.0,
 }  # fmt: skip
 ENCODE_CHANGES: dict[str, Any] = {
-    "version": 9, "task": find("gum"), "content": "d" * 64, "split": "test", "language": "eu",
+    "version": 9, "task": find("gum"), "content": "d" * 64, "sample": True, "split": "test", "language": "eu",
     "format": "classification", "rename": {"A": None}, "labels": ("A", "B"), "scheme": "plain",
     "tokenizer": {"bundled": "y"}, "max_length": 65,
     "stride": 17, "prefix": "query: ",
@@ -121,7 +121,7 @@ TRAIN_CHANGES: dict[str, Any] = {
 }  # fmt: skip
 TRUNK_CHANGES: dict[str, Any] = {
     "version": 9, "backbone": {"bundled": "y"}, "source": "p" * 64, "blocks": 0, "encoding": "f" * 64,
-    "precision": "bf16", "max_bytes": 2e9, "tokens_per_micro_batch": 4096,
+    "precision": "bf16", "max_bytes": 2e9, "tokens_per_micro_batch": 4096, "visits": 3, "passes": 2,
 }  # fmt: skip
 EVALUATE_CHANGES: dict[str, Any] = {
     "version": 9, "task": "other", "format": "classification", "labels": ("B",), "scheme": "plain", "model": "n" * 64,
@@ -135,6 +135,7 @@ CHANGES = [
         (TRUNK, TRUNK_CHANGES), (EVALUATE, EVALUATE_CHANGES),
         (Validation(), {"fraction": 0.2, "every": 7, "select": "best"}),
         (Subset(by="words", amount=1), {"by": "examples", "amount": 2}),
+        (Retrieval(layer=-1, pooling="mean", prefix="", direction="to-english"), {"index": "Flat"}),
         (RETRIEVAL, {"layer": 7, "pooling": "first", "prefix": "query: ", "direction": "to-english"}),
     )
     for field, value in changes.items()
@@ -172,9 +173,10 @@ def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
     }
     assert execution == {
         "Recipe.tokens_per_micro_batch", "Recipe.checkpoint_seconds", "Recipe.gradient_checkpointing",
-        "Recipe.trunk_gigabytes", "EncodeStep.task", "TrainStep.task", "TrainStep.trunk", "TrunkStep.max_bytes",
-        "TrunkStep.tokens_per_micro_batch", "EvaluateStep.task", "EvaluateStep.frozen", "EvaluateStep.trunks",
-        "EvaluateStep.tokens_per_micro_batch",
+        "Recipe.trunk_gigabytes", "EncodeStep.task", "EncodeStep.sample", "TrainStep.task", "TrainStep.trunk",
+        "TrunkStep.max_bytes", "TrunkStep.tokens_per_micro_batch", "TrunkStep.visits", "TrunkStep.passes",
+        "EvaluateStep.task", "EvaluateStep.frozen",
+        "EvaluateStep.trunks", "EvaluateStep.tokens_per_micro_batch",
     }  # fmt: skip
 
 
@@ -205,7 +207,7 @@ def test_the_identity_of_known_steps_changes_on_purpose_only() -> None:
     """A new identity field changes these: every artifact in every store is then made anew. Renew them knowingly."""
     assert digest(RECIPE) == "8260f0fe36fbabfd0d016d93534cd5854f35a55c5614f215e497047f389faa3c"
     assert step_id(TRAIN) == "236c762da82660ed43addfd1dbeafef5c9e4ee63f626a0272a17133bba74e14f"
-    assert step_id(ENCODE) == "c634eabddcf8cf16f0a64fea65241245312278313f358fbc406b1f639a2588df"
+    assert step_id(ENCODE) == "4df28ee7dea8ba1bb3bcae301cf8e5d8ed03f1e55f87a2680e18ba66219b2d94"
     assert step_id(TRUNK) == "4a23bde2927394bfa43595b78bcc2e774764ec31f1a8546f2696a671d58f5375"
     assert step_id(EVALUATE) == "755087a319d45f2027820467fe78e019db92df8e6bf1b54b04f9b3a8e72e42cc"
 

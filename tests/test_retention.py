@@ -174,7 +174,7 @@ def test_only_the_pruned_models_that_are_needed_are_trained_again(home: Path, st
 
 
 def costs_of(of: Plan) -> Any:
-    from waystation.plan import Cost
+    from waystation.costs import Cost
 
     return dict.fromkeys(of.nodes, Cost(1, 1, 1, 1))
 

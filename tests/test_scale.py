@@ -16,8 +16,9 @@ import yaml
 from waystation import records
 from waystation.analysis.table import gains
 from waystation.backbones import Backbone
+from waystation.costs import costs, measured_rate
 from waystation.engines import local
-from waystation.plan import Plan, costs, measured_rate, plan
+from waystation.plan import Plan, plan
 from waystation.report.terminal import plan_lines
 from waystation.steps.context import Context
 from waystation.store import Store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from waystation import cli_show
+from waystation import cli_data, cli_show
 from waystation.cli_show import DataOption, JsonOption, StoreOption, show_json
 from waystation.errors import InputError, WaystationError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cli_data.add_to(app)
 cli_show.add_to(app)
 
 StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
@@ -106,7 +107,8 @@ def command_line() -> str:
 def execute(study: Study, store: str | None, data: str | None, quiet: bool, retry_failed: bool) -> tuple[Plan, bool]:
     """Plan and run with live progress; prints the end summary. Returns the plan and whether every score is there."""
     from waystation import places
-    from waystation.plan import costs, plan
+    from waystation.costs import costs
+    from waystation.plan import plan
     from waystation.report.terminal import Progress, redone
     from waystation.rounds import run as run_study
     from waystation.store import Store
@@ -191,7 +193,7 @@ def plan(
 ) -> None:
     """Show the steps, what is already there, and what the rest will cost, before any work."""
     from waystation import places
-    from waystation.plan import costs
+    from waystation.costs import costs
     from waystation.plan import plan as make
     from waystation.report.terminal import plan_lines, step_states
     from waystation.store import Store

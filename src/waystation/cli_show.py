@@ -1,4 +1,4 @@
-"""Commands that only look things up: tasks, languages, backbones, surroundings, data files, stored artifacts."""
+"""Commands that only look things up: languages, backbones, surroundings, stored artifacts."""
 
 from __future__ import annotations
 
@@ -20,50 +20,18 @@ DataOption = Annotated[str | None, typer.Option("--data", help="Folder of datase
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 store_app = typer.Typer(help="Look at the artifacts on disk.", no_args_is_help=True, rich_markup_mode=None)
-data_app = typer.Typer(help="Look at the files of a task.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this file."""
-    for command in (tasks, languages, backbone, doctor, schema):
+    for command in (languages, backbone, doctor, schema):
         app.command()(command)
     app.add_typer(store_app, name="store")
-    app.add_typer(data_app, name="data")
 
 
 def show_json(value: Any) -> None:
     """Print JSON for scripts."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def tasks(
-    as_json: JsonOption = False,
-    domain: Annotated[str | None, typer.Option(help="Only this domain.")] = None,
-    language: Annotated[str | None, typer.Option(help="Only tasks that test this language.")] = None,
-) -> None:
-    """List the known tasks."""
-    from waystation import languages as table
-    from waystation.tasks.known import catalog
-
-    code = table.resolve(language).code if language else None
-    chosen = [
-        task
-        for task in catalog().values()
-        if (domain is None or task.domain == domain) and (code is None or code in task.languages("test"))
-    ]
-    if as_json:
-        show_json([task.model_dump(mode="json") for task in chosen])
-        return
-    if not chosen:
-        domains = ", ".join(sorted({task.domain for task in catalog().values()}))
-        typer.echo(f"no task fits; domains are: {domains}", err=True)
-    for task in chosen:
-        sample = " [sample]" if any(files.sample for files in task.splits.values()) else ""
-        train, test = task.languages("train"), task.languages("test")
-        typer.echo(
-            f"{task.id:<18} {task.format:<15} {task.domain:<9} train {','.join(train) or '-':<4} "
-            f"test {len(test):>2} languages  verified: {task.verified}{sample}  {task.title}"
-        )
 
 
 def languages(
@@ -145,36 +113,6 @@ def schema() -> None:
     from waystation.study import Study
 
     show_json(Study.model_json_schema())
-
-
-@data_app.command("check")
-def data_check(
-    task: Annotated[str, typer.Argument(metavar="TASK")],
-    data: DataOption = None,
-    study: Annotated[Path | None, typer.Option(help="A study file whose own tasks are meant too.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Read every file of a task and count what is in it."""
-    from waystation import places
-    from waystation.study import Study
-    from waystation.tasks import known, sources
-
-    own = Study.load(study).tasks if study is not None else {}
-    rows = sources.check(known.find(task, own), places.data_folder(data))
-    if as_json:
-        show_json(rows)
-        return
-    for row in rows:
-        labels = ", ".join(f"{label} {count}" for label, count in row["labels"].items())
-        notes = "".join(
-            f" [{note}]"
-            for note in (["sample"] if row["sample"] else [])
-            + ([f"{row['stray']} stray tags mended"] if row["stray"] else [])
-        )
-        typer.echo(
-            f"{row['split']:<10} {row['language']:<4} {row['examples']:>6} examples "
-            f"{row['words']:>8} words  {labels}{notes}"
-        )
 
 
 @store_app.command("ls")

@@ -39,6 +39,11 @@ def data_folder(option: str | Path | None = None) -> Path | None:
     return _absolute(asked) if asked else None
 
 
+def lock_file() -> Path:
+    """What was fetched for each task: ``$WAYSTATION_LOCK``, else ``waystation.lock`` in the working folder."""
+    return _absolute(os.environ.get("WAYSTATION_LOCK") or "waystation.lock")
+
+
 def _absolute(path: str | Path) -> Path:
     """With ``~`` resolved (environment files do not do it), without following links."""
     try:

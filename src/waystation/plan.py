@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from waystation import backbones
+from waystation import backbones, study_checks
 from waystation.errors import InputError, ManyProblems
 from waystation.steps.records import EncodeStep, EvaluateStep, Recipe, Step, TrainStep, TrunkStep, needs, step_id
 from waystation.study import BASELINE, Study, TrainOn, Use
 from waystation.tasks import sources
-from waystation.tasks.sizes import expected_size
-from waystation.tasks.task import Split
+from waystation.tasks.task import WINDOWED, Split
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,30 @@ def plan(study: Study, data: str | Path | None = None) -> Plan:
 
     Reads data files for their fingerprints; raises InputError where data is missing.
     """
-    made = Plan(study, Path(data) if data is not None else None)
+    where = Path(data) if data is not None else None
+    study = study.model_copy(update={"tasks": study.tasks | sources.opened(study.used(), where)})
+    made = Plan(study, where)
     builder = _Builder(made)
     for target in study.target:
         for seed in study.seeds:
             for group, use in [(BASELINE, None), *study.uses()]:
                 builder.chain(group, use, target, seed)
+    _count_trunk_readers(made)
     return made
+
+
+def _count_trunk_readers(made: Plan) -> None:
+    """Tell each trunk how much will be read of it: what is hardly read is not worth its disk."""
+    visits, passes = Counter[str](), Counter[str]()
+    for node in made.nodes.values():
+        if isinstance(node.step, TrainStep) and node.step.trunk is not None:
+            visits[node.step.trunk] += node.step.recipe.updates * node.step.recipe.batch
+        elif isinstance(node.step, EvaluateStep):
+            passes.update(node.step.trunks.values())
+    for key in {**visits, **passes}:
+        node = made.nodes[key]
+        step = node.step.model_copy(update={"visits": visits[key], "passes": passes[key]})
+        made.nodes[key] = replace(node, step=step)
 
 
 class _Builder:
@@ -100,7 +117,7 @@ class _Builder:
         self.backbone = backbones.fingerprint(self.study.backbone)
         self.tokenizer = {key: value for key, value in self.backbone.items() if key != "layers"}
         # What many chains share is made once: a plan of ten thousand steps is a matter of a second.
-        self._content: dict[tuple[str, str, str], str] = {}
+        self._content: dict[tuple[str, str, str], tuple[str, bool]] = {}
         self._encoded: dict[tuple[Any, ...], str] = {}
         self._recipes: dict[tuple[str, str], Recipe] = {}
         self._before: dict[tuple[str, int], str] = {}
@@ -154,8 +171,6 @@ class _Builder:
         labels = self.study.labels_of(use)
         codes = self.study.languages_of(use)
         retrieval = self.study.retrieval_of(use)
-        if retrieval is not None:
-            recipe = recipe.model_copy(update={"stride": 0})  # of no effect, so of no identity
         prefix = retrieval.prefix if retrieval else ""
         step = EvaluateStep(
             task=use.label,
@@ -222,10 +237,13 @@ class _Builder:
             return self._encoded[wanted]
         task = self.study.find(task_id)
         if where not in self._content:
-            self._content[where] = sources.fingerprint(task, split, language, self.data)
+            at = (task, split, language, self.data)
+            self._content[where] = sources.fingerprint(*at), sources.sample(*at)
+        content, sample = self._content[where]
         step = EncodeStep(
             task=task,
-            content=self._content[where],
+            content=content,
+            sample=sample,
             split=split,
             language=language,
             format=task.format,
@@ -242,14 +260,16 @@ class _Builder:
 
     def recipe(self, use: Use, phase: str) -> Recipe:
         if (phase, use.label) not in self._recipes:
-            self._recipes[phase, use.label] = self.study.recipe_of(use, phase)
+            recipe = self.study.recipe_of(use, phase)
+            if self.study.find(use.task).format not in WINDOWED:
+                recipe = recipe.model_copy(update={"stride": 0})  # of no effect, so of no identity
+            self._recipes[phase, use.label] = recipe
         return self._recipes[phase, use.label]
 
 
 def _scheme(task: Any) -> str:
     """How a task's labels become classes: ``plain`` (a label is a class) or ``iob2``."""
-    plain = task.format != "tagging" or (task.reader is not None and task.reader.scheme == "plain")
-    return "plain" if plain else "iob2"
+    return "plain" if task.format != "tagging" or study_checks.plain(task) else "iob2"
 
 
 def check_data(made: Plan) -> int:
@@ -270,126 +290,3 @@ def check_data(made: Plan) -> int:
     if problems:
         raise ManyProblems(list(dict.fromkeys(problems)))
     return examples
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a step is expected to take: real tokens, FLOPs, bytes on disk, seconds (None where the rate is unknown)."""
-
-    tokens: float
-    flops: float
-    bytes: float
-    seconds: float | None
-
-
-DEFAULT_FLOPS_PER_SECOND = 2.5e10
-"""A careful laptop guess, used until the store holds measured steps."""
-
-
-def costs(made: Plan, store: Any) -> dict[str, Cost]:
-    """Estimated cost of every step. Encodings that are in the store give exact lengths; others are guessed from words.
-
-    The rate is the median of what trainings in this store reached, else a careful default.
-    """
-    shape = backbones.shape(made.study.backbone)
-    rate = measured_rate(store) or DEFAULT_FLOPS_PER_SECOND
-    lengths = _Lengths(made, store)
-    found = {}
-    for node in made.nodes.values():
-        step = node.step
-        if isinstance(step, EncodeStep):
-            size = lengths(node.id)
-            found[node.id] = Cost(size.tokens, 0.0, size.tokens * 10.0, size.tokens / 2e5)
-        elif shape is None:
-            found[node.id] = Cost(0.0, 0.0, 0.0, None)
-        elif isinstance(step, TrunkStep):
-            size = lengths(step.encoding)
-            flops = shape.model_copy(update={"layers": step.blocks}).flops(size.tokens, size.mean, training=False)
-            stored = 4.0 * shape.hidden * size.tokens
-            found[node.id] = Cost(size.tokens, flops, stored if stored <= step.max_bytes else 0.0, flops / rate + 1.0)
-        elif isinstance(step, TrainStep):
-            size = lengths(step.encoding)
-            tokens = _training_tokens(step, size)
-            learning = shape.model_copy(update={"layers": shape.layers - (step.recipe.frozen or 0)})
-            flops = learning.flops(tokens, size.mean, training=True)
-            rows = min(250_000.0, 30 * size.tokens**0.5)
-            stored = 4.0 * (shape.block_parameters + shape.hidden * (rows + 600))
-            found[node.id] = Cost(tokens, flops, stored, flops / rate + 1.0)
-        else:
-            sizes = [lengths(key) for key in step.encodings.values()]
-            tokens = sum(size.tokens for size in sizes)
-            used = shape
-            if step.trunks:
-                used = shape.model_copy(update={"layers": shape.layers - (step.frozen or 0)})
-            elif step.retrieval is not None:  # blocks above the layer that is read are not computed
-                used = shape.model_copy(update={"layers": step.retrieval.blocks(shape.layers)})
-            flops = sum(used.flops(size.tokens, size.mean, training=False) for size in sizes)
-            found[node.id] = Cost(tokens, flops, 12.0 * sum(size.words for size in sizes), flops / rate + 1.0)
-    return found
-
-
-def _training_tokens(step: TrainStep, size: _Size) -> float:
-    if step.subset is None:
-        return step.recipe.updates * step.recipe.batch * size.mean
-    pool = size.words if step.subset.by == "words" else size.examples
-    return step.subset.passes * min(1.0, step.subset.amount / max(1, pool)) * size.tokens
-
-
-@dataclass(frozen=True)
-class _Size:
-    examples: int
-    words: int
-    tokens: float
-
-    @property
-    def mean(self) -> float:
-        return self.tokens / max(1, self.examples)
-
-
-class _Lengths:
-    """Sizes of encodings: from the store where they are made, else counted in the data."""
-
-    def __init__(self, made: Plan, store: Any) -> None:
-        self.made, self.store = made, store
-        self._known: dict[str, _Size] = {}
-
-    def __call__(self, key: str) -> _Size:
-        if key not in self._known:
-            self._known[key] = self._stored(key) or self._guessed(key)
-        return self._known[key]
-
-    def _stored(self, key: str) -> _Size | None:
-        if self.store is None or not self.store.has(key):
-            return None
-        stats = self.store.manifest(key)["stats"]
-        return _Size(stats["examples"], stats["words"], stats["tokens"])
-
-    def _guessed(self, key: str) -> _Size:
-        step = self.made.nodes[key].step
-        assert isinstance(step, EncodeStep)
-        examples = words = 0
-        tokens = 0.0
-        try:
-            for example in sources.read(
-                step.task, step.split, step.language, self.made.data, rename=step.rename, labels=step.labels
-            ):
-                count, guess = expected_size(example, step.max_length, step.stride)
-                examples, words, tokens = examples + 1, words + count, tokens + guess
-        except InputError:
-            return _Size(1, 1, 1.0)  # the step itself will say what is wrong, with file and line
-        return _Size(examples, words, tokens)
-
-
-def measured_rate(store: Any, enough: int = 200) -> float | None:
-    """Median FLOPs per second of trainings in a store, or None. The order of identities is random: so many do."""
-    rates: list[float] = []
-    for key in store.identities() if store is not None else []:
-        if len(rates) == enough:
-            break
-        try:
-            manifest = store.manifest(key)
-        except InputError:
-            continue  # `store verify` tells of it
-        if manifest["kind"] == "train" and manifest.get("seconds") and manifest.get("flops"):
-            rates.append(manifest["flops"] / manifest["seconds"])
-    return sorted(rates)[len(rates) // 2] if rates else None

@@ -17,7 +17,7 @@ from typing import Any
 
 from waystation.errors import InputError
 from waystation.plan import Node, Plan
-from waystation.steps.records import Keep
+from waystation.steps.records import Keep, TrunkStep
 from waystation.store import MANIFEST, PRUNED, Store, sync_folder, write_json
 
 WEIGHTS, HEAD, LOG = "delta.safetensors", "head.safetensors", "training.json"
@@ -29,7 +29,7 @@ STATE = ("state.safetensors", "progress.json")
 TRUNK = "states.safetensors"
 """File of a frozen trunk: what it makes of each token."""
 
-LOSES: dict[Keep, tuple[str, ...]] = {"heads": (*STATE, WEIGHTS, TRUNK), "deltas": STATE, "all": ()}
+LOSES: dict[Keep, tuple[str, ...]] = {"heads": (*STATE, WEIGHTS, TRUNK), "deltas": (*STATE, TRUNK), "all": ()}
 """What is taken from a model or a trunk."""
 
 KINDS = ("train", "trunk")
@@ -97,6 +97,27 @@ class Retention:
                     strip(self._store, key, "heads")
 
 
+def worthwhile(step: TrunkStep, examples: int, size: float, taken: float) -> bool:
+    """Whether the states of a trunk are read more than once, and their bytes fit beside what others have taken."""
+    return step.visits + step.passes * examples > examples and size + taken <= step.max_bytes
+
+
+def trunk_bytes(store: Store) -> int:
+    """Bytes of all stored states of frozen trunks."""
+    return sum(path.stat().st_size for path in (store.root / "artifacts").glob(f"*/{TRUNK}"))
+
+
+def reconsider(store: Store, made: Plan) -> None:
+    """Forget that the states of a trunk were not worth their disk, where by now they are."""
+    for node in made.nodes.values():
+        if isinstance(node.step, TrunkStep) and store.has(node.id):
+            with contextlib.suppress(InputError, OSError):
+                manifest = store.manifest(node.id)
+                refused = not manifest["stored"] and manifest["bytes"] is not None
+                if refused and worthwhile(node.step, manifest["examples"], manifest["bytes"], trunk_bytes(store)):
+                    remove(store, node.id)
+
+
 def prune(store: Store, plans: Sequence[Plan], keep: Keep | None, unused: bool, dry_run: bool) -> Pruned:
     """Free disk: debris always; with ``keep``, parts of models; with ``unused``, artifacts that no plan needs.
 
@@ -133,7 +154,7 @@ def strip(store: Store, key: str, keep: Keep, dry_run: bool = False) -> int | No
             return 0
         manifest = store.manifest(key)
         left = {name: entry for name, entry in manifest["files"].items() if name not in lost}
-        if keep == "deltas":
+        if keep == "deltas" and manifest["kind"] == "train":
             write_json(folder / MANIFEST, {**manifest, "files": left})
         elif not _hide(store, key, left):
             return None

@@ -46,6 +46,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file that is never written again a second name, or copy it where the file system has no links."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 class Store:
     """Artifacts by identity under one folder; created on first write."""
 

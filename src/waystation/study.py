@@ -189,6 +189,12 @@ class Study(Record):
         """The task record of an own or a known task."""
         return known.find(task_id, self.tasks)
 
+    def used(self) -> list[Task]:
+        """The records of all tasks that are trained on or tested on, without repeats."""
+        uses = [*(use for _, use in self.uses()), *self.target]
+        names = [name for use in uses for name in (use.task, *([use.train.task] if use.train else []))]
+        return [self.find(name) for name in dict.fromkeys(names)]
+
     def uses(self) -> list[tuple[str, Use]]:
         """(group, intermediate) in the order of the file."""
         return [(group, use) for group, members in self.intermediate.items() for use in members]

@@ -20,23 +20,29 @@ Problem = tuple[Place, str]
 
 def plain(task: Task) -> bool:
     """Whether every word has a tag of its own (parts of speech), so that nothing is outside."""
-    return task.format == "tagging" and task.reader is not None and task.reader.scheme == "plain"
+    reader = task.main_reader()
+    return task.format == "tagging" and reader is not None and reader.scheme == "plain"
 
 
 def mined(task: Task) -> bool:
     """Whether the pairs have to be found among sentences most of which have no translation."""
-    return task.reader is not None and task.reader.kind == "mining"
+    reader = task.main_reader()
+    return reader is not None and reader.kind == "mining"
 
 
 def _fitting(task: Task) -> tuple[str, ...]:
     """Metrics that fit a task."""
+    from waystation.scoring import metrics
+
     if task.format == "tagging":
         return ("token_accuracy",) if plain(task) else ("entity_f1", "entity_f1:TYPE", "token_accuracy")
     if task.format == "retrieval":
         return ("mining_f1",) if mined(task) else ("retrieval_accuracy",)
     if task.format == "span":
         return ("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa")
-    return ("accuracy", "macro_f1", "f1:LABEL")
+    if task.format == "multilabel":
+        return metrics.OF_SETS
+    return ("accuracy",) if task.format == "choice" else ("accuracy", "macro_f1", "f1:LABEL")
 
 
 def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> list[Problem]:
@@ -48,7 +54,7 @@ def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> 
         try:
             metrics.check(name, labels)
             fitting = _fitting(task)
-            if name.partition(":")[0] not in (known.partition(":")[0] for known in fitting):
+            if metrics.split(name)[0] not in (metrics.split(known)[0] for known in fitting):
                 raise InputError(f"metric '{name}' does not fit '{task.id}' ({task.format}); use {', '.join(fitting)}")
         except InputError as error:
             found.append((("metrics",), str(error)))
@@ -87,7 +93,7 @@ def retrieval_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any
 def code_problems(task: Task) -> list[tuple[str, str]]:
     """Languages of own tasks must be written by their canonical code: that is how they are looked up."""
     found: list[tuple[str, str]] = []
-    for split in task.splits:
+    for split in task.all_splits():
         for code in task.languages(split):
             try:
                 canonical = languages.resolve(code).code

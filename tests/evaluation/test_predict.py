@@ -10,7 +10,7 @@ from waystation.errors import Stopped  # noqa: E402
 from waystation.evaluation.predict import predict  # noqa: E402
 from waystation.training.batches import collate  # noqa: E402
 
-FORMATS = ["tagging", "classification"]
+FORMATS = ["tagging", "classification", "multilabel", "choice"]
 
 
 @pytest.fixture(scope="module", params=["xlm-roberta", "bert", "deberta-v2", "modernbert"])
@@ -26,20 +26,25 @@ def folder(kind, tmp_path_factory):
 def balance(model, job):
     """Shift the head's bias so that a model as drawn does not say the same of everything."""
     everything = collate(job.encoded, np.arange(len(job.encoded.example)), job.places, job.format.reads)
+    logits = everything.logits(model.eval(), torch.device("cpu"))
     with torch.no_grad():
-        model.head.out.bias -= everything.logits(model.eval(), torch.device("cpu")).mean(0)
+        if model.head.out.bias is not None:  # choice has none: scores are compared with one another
+            model.head.out.bias -= logits.mean(0)
     model.train()
 
 
 def predictions(folder, kind, format, tmp_path, dense=False, frozen=None, stored=False, **more):
     encoded = encode(format, kind=kind, longest=40)
-    model, job = model_and_job(folder, encoded, tmp_path, dense=dense, dropout=0.3, frozen=frozen)
+    model, job = model_and_job(folder, encoded, tmp_path, format=format, dense=dense, dropout=0.3, frozen=frozen)
     balance(model, job)
     if stored:  # what the trunk makes of each window alone
         windows = [encoded.tokens[a:b] for a, b in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)]
         places = [torch.from_numpy(job.places[window].astype(np.int64)) for window in windows]
+        kinds = torch.zeros(len(encoded.tokens)) if encoded.types is None else torch.from_numpy(encoded.types)
+        types = torch.split(kinds.long(), list(map(len, places)))
         with torch.no_grad():
-            more["trunk"] = torch.cat([model.encoder.trunk(own, [len(own)]) for own in places]).numpy()
+            states = [model.encoder.trunk(own, [len(own)], kind) for own, kind in zip(places, types, strict=True)]
+        more["trunk"] = torch.cat(states).numpy()
         model.encoder.trunk = None  # nobody calls it
     found = predict(model, encoded, job.places, job.format, outputs(format), **more)
     assert model.training
@@ -53,6 +58,12 @@ def test_predictions_do_not_depend_on_batches_or_other_rows(folder, kind, format
     if format == "tagging":
         assert [len(tags) for tags in expected] == encoded.words.tolist()
         assert len({tag for tags in expected for tag in tags}) > 1
+    elif format == "multilabel":
+        assert {label for labels in expected for label in labels} == set(LABELS[format])
+        assert len(set(map(len, expected))) > 1 and all(len(labels.ranking) == 3 for labels in expected)
+    elif format == "choice":
+        assert all(int(pred) < number for pred, number in zip(expected, np.bincount(encoded.example), strict=True))
+        assert len(set(expected)) > 1
     else:
         assert len(set(expected)) > 1 and set(expected) <= set(LABELS[format])
     for budget in (1, 50, 100_000):
@@ -73,17 +84,27 @@ def test_predictions_are_the_likeliest_outputs_of_a_padded_batch(folder, kind, f
     from transformers import AutoModel
 
     encoded = encode(format, kind=kind, longest=40)
-    model, job = model_and_job(folder, encoded, tmp_path)
+    model, job = model_and_job(folder, encoded, tmp_path, format=format)
     balance(model, job)
     spans = [slice(a, b) for a, b in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)]
     auto, head = AutoModel.from_pretrained(folder).eval(), model.head
     tokens, mask = padded([encoded.tokens[span].tolist() for span in spans], auto.config.pad_token_id)
+    types = {}
+    if encoded.types is not None:
+        types["token_type_ids"] = padded([encoded.types[span].tolist() for span in spans], 0)[0]
     with torch.no_grad():
-        states = auto(input_ids=tokens, attention_mask=mask).last_hidden_state
-        best = head(states if format == "tagging" else states[:, 0]).argmax(-1).numpy()
+        states = auto(input_ids=tokens, attention_mask=mask, **types).last_hidden_state
+        logits = head(states if format == "tagging" else states[:, 0])
+        best = logits.argmax(-1).numpy()
     names = outputs(format)
     if format == "classification":
         expected = [names[at] for at in best.tolist()]
+    elif format == "multilabel":
+        likely = [sorted(zip(row.sigmoid().tolist(), names, strict=True), reverse=True) for row in logits]
+        expected = [[label for probability, label in row if probability > 0.5] for row in likely]
+    elif format == "choice":
+        options = torch.split(logits[:, 0], np.bincount(encoded.example).tolist())
+        expected = [str(int(scores.argmax())) for scores in options]
     else:
         expected = [[""] * words for words in encoded.words.tolist()]
         for window, span in enumerate(spans):

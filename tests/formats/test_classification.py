@@ -1,18 +1,88 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import TEXTS, tiny_tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from waystation import formats
 from waystation.errors import InputError
 from waystation.formats import classification
-from waystation.tasks.task import ClassificationExample
+from waystation.tasks.examples import ClassificationExample
 
 OUTPUTS = classification.outputs(["yes", "no"], "plain")
 EXAMPLES = [
     ClassificationExample(f"e{number}", text, OUTPUTS[number % 2], TEXTS[0] if number % 3 else None, f"c{number}")
     for number, text in enumerate(TEXTS)
 ]
+
+
+KINDS = ("xlm-roberta", "bert", "deberta-v2", "modernbert")
+TOKENIZERS = {kind: tiny_tokenizer(kind) for kind in KINDS}  # type: ignore[arg-type]
+WORDS = [*sorted({word for text in TEXTS for word in text.split()}), "中国", "xyz", "🙂", "e\u0301", "[SEP]", "<mask>"]
+ANY_TEXT = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from([" ", "  ", "\n", ""])), max_size=12).map(
+    lambda pieces: "".join(map("".join, pieces))
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    texts=st.lists(st.tuples(ANY_TEXT, st.none() | ANY_TEXT), min_size=1, max_size=4),
+    max_length=st.integers(5, 40),
+    side=st.sampled_from(["left", "right"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_cut_as_the_tokenizer_cuts_it(kind, texts, max_length, side):
+    tokenizer = TOKENIZERS[kind]
+    tokenizer.truncation_side = side
+    examples = [ClassificationExample(str(at), text, "yes", pair) for at, (text, pair) in enumerate(texts)]
+    encoded = classification.encode(examples, tokenizer, OUTPUTS, max_length, stride=0)
+    subtokens = unknown = truncated = words = 0
+    backend = tokenizer.backend_tokenizer  # the tokenizer itself takes an empty second text for none
+    for number, given_ in enumerate(texts):
+        parts = [part for part in given_ if part is not None]
+        backend.enable_truncation(max_length, strategy="longest_first", direction=side)
+        expected = backend.encode(*parts)
+        backend.no_truncation()
+        window = slice(encoded.offsets[number], encoded.offsets[number + 1])
+        assert encoded.tokens[window].tolist() == expected.ids
+        if encoded.types is not None:
+            assert encoded.types[window].tolist() == expected.type_ids
+        whole = backend.encode(*parts, add_special_tokens=False).ids
+        room = max_length - tokenizer.num_special_tokens_to_add(len(parts) == 2)
+        held = sum(map(classification.words_in, parts))
+        assert encoded.words[number] == (held if len(whole) <= room else round(held * room / len(whole)))
+        subtokens, words = subtokens + len(whole), words + held
+        unknown += whole.count(tokenizer.unk_token_id)
+        truncated += len(whole) > room
+    assert encoded.stats == {
+        "tokens": len(encoded.tokens),
+        "words": words,
+        "subtokens": subtokens,
+        "unknown": unknown,
+        "windows": len(texts),
+        "truncated": truncated,
+    }
+
+
+def test_truncation_and_padding_that_a_tokenizer_comes_with_are_switched_off():
+    expected = classification.encode(EXAMPLES, tiny_tokenizer("bert"), OUTPUTS, 64, 0)
+    tokenizer = tiny_tokenizer("bert")
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=99)
+    encoded = classification.encode(EXAMPLES, tokenizer, OUTPUTS, 64, 0)
+    np.testing.assert_array_equal(encoded.tokens, expected.tokens)
+
+
+def test_a_layout_that_turns_texts_around_is_refused():
+    tokenizer = tiny_tokenizer("bert")
+    ends = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $B:1 [SEP] $A:0 [SEP]", special_tokens=ends
+    )
+    with pytest.raises(InputError, match="one after the other"):
+        classification.encode(EXAMPLES, tokenizer, OUTPUTS, 64, 0)
 
 
 @pytest.mark.parametrize("kind", ["xlm-roberta", "bert"])

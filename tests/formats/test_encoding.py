@@ -10,9 +10,11 @@ from waystation.formats import encoding
 from waystation.tasks.examples import ClassificationExample, TaggingExample
 
 if TYPE_CHECKING:
-    from waystation.formats import classification, span, tagging
+    from waystation.formats import choice, classification, multilabel, span, tagging
 
-    _: tuple[encoding.Format, ...] = (tagging, classification, span)  # mypy: all modules fulfil the protocol
+    # mypy: all modules fulfil their protocol
+    _: tuple[encoding.Format, ...] = (tagging, classification, choice)
+    __: tuple[encoding.WithCutoff, ...] = (multilabel, span)
 
 ARRAYS = ("tokens", "offsets", "example", "targets", "words", "types", "word")
 

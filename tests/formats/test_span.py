@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from waystation.formats import encoding, span
 from waystation.models import bundled
 from waystation.models.backbone import load_tokenizer
 from waystation.places import cache_folder
-from waystation.scoring import answers
+from waystation.scoring import answers, metrics
 from waystation.tasks import known, sources
-from waystation.tasks.task import SpanExample
+from waystation.tasks.examples import SpanExample
 
 DATA = Path(os.environ.get("WAYSTATION_DATA") or Path(__file__).parents[3] / "shared" / "data")
 KINDS = ("xlm-roberta", "bert", "deberta-v2", "modernbert")
@@ -43,7 +44,7 @@ def gold_texts(encoded):
     found = [set() for _ in encoded.ids]
     for number, window in enumerate(windows(encoded)):
         first, last = encoded.targets[number]
-        if last:
+        if last > 0:
             chars = encoded.chars[window]
             found[encoded.example[number]].add(encoded.texts[encoded.text[number]][chars[first, 0] : chars[last, 1]])
     return found
@@ -54,7 +55,7 @@ def one_hot(encoded, noise=0.0, seed=0):
     drawn, rows = np.random.default_rng(seed), []
     for number, window in enumerate(windows(encoded)):
         logits = noise * drawn.normal(size=(window.stop - window.start, 2)).astype(np.float32)
-        logits[encoded.targets[number], [0, 1]] += 9
+        logits[np.maximum(0, encoded.targets[number]), [0, 1]] += 9
         rows.append((number, logits))
     drawn.shuffle(rows)  # type: ignore[arg-type]
     return rows
@@ -82,6 +83,7 @@ def test_tokens_are_those_of_the_tokenizer(kind):
         "windows": len(pairs),
         "truncated": 0,
         "split": 0,
+        "unanswerable": 0,
     }
 
 
@@ -131,7 +133,7 @@ def test_windows_cover_the_text_and_hold_every_answer_that_the_overlap_holds(kin
     # The answer: tightly held, and whole somewhere unless it is longer than the overlap and one.
     (first, last), chars = whole.targets[0], whole.chars
     assert chars[first, 0] <= begin < chars[first, 1] and chars[last, 0] < begin + len(text) <= chars[last, 1]
-    held = [last - first for first, last in encoded.targets.tolist() if last]
+    held = [last - first for first, last in encoded.targets.tolist() if last > 0]
     assert set(held) <= {last - first} and encoded.stats["split"] == (not held)
     assert held or last - first > overlap
 
@@ -175,6 +177,9 @@ def test_answers_are_short_and_never_empty():
     lead = len(outside) - 1
     rows[lead, 0], rows[lead + 60, 1], rows[lead + 29, 1] = 9, 9, 1
     assert span.decode(encoded, [(0, rows)], OUTPUTS) == [" ".join(["Genf"] * 30)]
+    encoded.stats["longest_answer"] = 70
+    assert span.decode(encoded, [(0, rows)], OUTPUTS) == [" ".join(["Genf"] * 61)]
+    del encoded.stats["longest_answer"]
     # The likeliest starts all lie after the likeliest ends.
     rows = np.concatenate([np.arange(window.stop)[:, None], -np.arange(window.stop)[:, None]], 1).astype(np.float32)
     assert span.decode(encoded, [(0, rows)], OUTPUTS) == ["Genf"]
@@ -183,6 +188,82 @@ def test_answers_are_short_and_never_empty():
     invisible = SpanExample("q", " \u0000\u0007 ", "?", (("\u0000", 1),))
     encoded = span.encode([invisible], TOKENIZERS["bert"], OUTPUTS, 128, 16)
     assert span.decode(encoded, one_hot(encoded), OUTPUTS) == ["\u0000\u0007"] and encoded.stats["split"] == 1
+
+
+# Questions without an answer
+
+
+def unanswerable(number=6, without=(1, 4)):
+    return [replace(one, answers=()) if at in without else one for at, one in enumerate(questions(number, longest=9))]
+
+
+def raised(encoded, amount):
+    """Logits of the gold spans, 18, and of the first tokens, ``amount[n]`` in example n and 2 more in odd windows."""
+    for number, rows in one_hot(encoded):
+        rows[0] = amount[encoded.example[number]] / 2 + number % 2
+        yield number, rows
+
+
+def test_without_an_answer_every_window_points_at_its_first_token():
+    encoded = span.encode(unanswerable(), TOKENIZERS["bert"], OUTPUTS, 16, 2)
+    assert encoded.stats["unanswerable"] == 2 and encoded.stats["split"] == 0
+    held = np.zeros(6, bool)
+    np.logical_or.at(held, encoded.example, (encoded.targets > 0).any(1))
+    assert held.tolist() == [True, False, True, True, False, True]
+    assert [gold == [] for gold in encoded.gold] == (~held).tolist()
+    assert span.encode(unanswerable()[1:2], TOKENIZERS["bert"], OUTPUTS, 16, 2).words > 0
+
+
+def test_no_answer_where_it_is_likelier_by_more_than_the_cutoff():
+    one = unanswerable()
+    encoded = span.encode(one, TOKENIZERS["bert"], OUTPUTS, 64, 8)
+    assert len(encoded.example) == 6
+    amounts = [10, 21, 17, 30, 40, 10]  # against 18 of an answer, 0 where there is none
+    logits = [(n, rows) for n, rows in raised(encoded, np.array(amounts) - 2 * (np.arange(6) % 2))]
+    texts = ["" if not own.answers else own.answers[0][0] for own in one]
+    for cutoff, empty in ((0.0, {1, 3, 4}), (15.0, {1, 4}), (50.0, set()), (-9.0, set(range(6)))):
+        found = span.decode(encoded, logits, OUTPUTS, cutoff)
+        assert {at for at, text in enumerate(found) if not text} == empty, cutoff
+        assert all(found[at] == texts[at] for at in set(range(6)) - empty - {1, 4})
+    # The same questions without those two: none is left without an answer, however likely.
+    answerable = span.encode([own for own in one if own.answers], TOKENIZERS["bert"], OUTPUTS, 64, 8)
+    found = span.decode(answerable, list(raised(answerable, np.full(4, 99))), OUTPUTS)
+    assert found == [text for text in texts if text]
+
+
+def test_of_several_windows_the_least_likely_no_answer_counts():
+    encoded = span.encode([*unanswerable(1), *unanswerable(2)[1:]], TOKENIZERS["bert"], OUTPUTS, 10, 2)
+    window = np.flatnonzero(encoded.example == 0)
+    assert len(window) > 1
+    logits = dict(one_hot(encoded))
+    for number in window:
+        logits[number][0] = 50
+    assert span.decode(encoded, logits.items(), OUTPUTS)[0] == ""
+    logits[window[-1]][0] = 0
+    assert span.decode(encoded, logits.items(), OUTPUTS)[0] != ""
+
+
+@given(seed=st.integers(0, 9999), number=st.integers(2, 9))
+@settings(deadline=None, max_examples=40)
+def test_no_cutoff_is_better_than_the_tuned_one(seed, number):
+    drawn = np.random.default_rng(seed)
+    encoded = span.encode(unanswerable(number, {1, *drawn.integers(0, number, 2)}), TOKENIZERS["bert"], OUTPUTS, 64, 8)
+    logits = list(raised(encoded, drawn.normal(12, 9, number).round()))
+
+    def score(cutoff):
+        return metrics.score(["answer_f1"], encoded.gold, span.decode(encoded, logits, OUTPUTS, cutoff))["answer_f1"]
+
+    cutoff = span.tune(encoded, iter(logits), OUTPUTS)
+    tried = np.linspace(-60, 60, 241)
+    scores = np.array([score(each) for each in tried])
+    assert score(cutoff) == pytest.approx(scores.max())
+    assert cutoff == 0 or score(0) < score(cutoff)
+
+
+def test_where_all_have_answers_there_is_nothing_to_tune():
+    encoded = span.encode(questions(3), TOKENIZERS["bert"], OUTPUTS, 64, 8)
+    assert span.tune(encoded, one_hot(encoded), OUTPUTS) is None
+    assert isinstance(formats.get("span"), encoding.WithCutoff) and span.CUTOFF == 0
 
 
 def test_decode_refuses_missing_examples():
@@ -227,8 +308,33 @@ def test_a_window_without_the_whole_answer_points_at_its_first_token():
     assert nothing == [0, 0] and last - first == 2
     # Longer than the overlap, across the border: in no window, whatever the answer is.
     split = span.encode([example(context, " ".join(context.split()[:26]))], TOKENIZERS["bert"], OUTPUTS, 32, 4)
-    assert split.stats["split"] == 1 and not split.targets.any()
+    assert split.stats["split"] == 1 and (split.targets == encoding.IGNORED).all()
+    logits = torch.randn(len(split.tokens), 2)
+    assert span.loss(logits, torch.from_numpy(split.targets).long(), np.diff(split.offsets).tolist()) == 0
     assert (split.tokens == encoded.tokens).all() and (split.offsets == encoded.offsets).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_example_is_encoded_alike_among_others(kind):
+    """Neighbours differ in everything: texts that end with the answer or with blanks, and that have no sub-token."""
+    end, blank = "病人 Genf", "Anna in Genf  \n"
+    given_ = [
+        example(end, "Genf", id="end"),
+        SpanExample("none", "\u0000", "", (("\u0000", 0),)),
+        SpanExample("blank", blank, "Anna ?", ((blank[-3:], len(blank) - 3),)),
+        example(" ".join(TEXTS), "Genf", question=" ".join(TEXTS), id="long"),
+        example(end, "病人", id="begin"),
+        SpanExample("all", blank, "Genf ?", ((blank, 0),)),
+    ]
+    together = span.encode(given_, TOKENIZERS[kind], OUTPUTS, 48, 8)
+    for number, one in enumerate(given_):
+        alone = span.encode([one], TOKENIZERS[kind], OUTPUTS, 48, 8)
+        these = np.flatnonzero(together.example == number)
+        window = slice(together.offsets[these[0]], together.offsets[these[-1] + 1])
+        np.testing.assert_array_equal(together.tokens[window], alone.tokens)
+        np.testing.assert_array_equal(together.chars[window], alone.chars)
+        np.testing.assert_array_equal(together.targets[these], alone.targets)
+        assert together.words[number] == alone.words[0]
 
 
 def test_long_questions_lose_their_end():
@@ -275,8 +381,6 @@ def test_no_examples():
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="max_length 4 leaves no room for text: 3 tokens of each window are special"):
         span.encode(questions(1), TOKENIZERS["bert"], OUTPUTS, 4, 0)
-    with pytest.raises(InputError, match="example q has no answer; add one, or leave it out"):
-        span.encode([SpanExample("q", "Genf", "?", ())], TOKENIZERS["bert"], OUTPUTS, 64, 8)
     with pytest.raises(InputError, match="span needs a fast tokenizer"):
         span.encode(questions(1), object(), OUTPUTS, 64, 8)
     assert formats.get("span") is span and span.outputs([], "plain") == OUTPUTS
@@ -349,7 +453,7 @@ def test_real_answers_come_back(task_id, max_length, stride, vocabulary):
         pytest.skip(f"no real data: {problem}")
     same = found = split = 0
     for name in task.splits:
-        for language in task.languages(name):
+        for language in task.splits[name].paths():
             given_ = list(sources.read(task, name, language, DATA))
             encoded = span.encode(given_, vocabulary, OUTPUTS, max_length, stride)
             split += encoded.stats["split"]

@@ -8,8 +8,8 @@ import pytest
 from finished import CODES, Build, Finished
 from rich.console import Console
 
+from waystation.costs import Cost, costs
 from waystation.engines.local import Event
-from waystation.plan import Cost, costs
 from waystation.report import tables
 from waystation.report.terminal import Progress, duration, matrix, plan_lines, print_gains
 

@@ -188,10 +188,18 @@ def test_equal_sentences_are_mined_once() -> None:
     right = left + 0.1 * rng.normal(size=left.shape).astype(np.float32)
     i, j, score = mine(left, right)
     assert sorted(zip(i, j, strict=True)) == [(at, at) for at in range(30)]
+    assert score.tolist() == mine(left, right, 4)[2].tolist() != mine(left, right, 5)[2].tolist()
     twice = np.concatenate([left, left[::-1]]), np.concatenate([right, right])
     again = mine(*twice)
     for before, after in zip((i, j, score), again, strict=True):
         assert (before == after).all()
+
+
+def test_zero_has_no_sign() -> None:
+    right = [[1.0, 0.0], [1.0, 2.0], [0.0, 1.0]]
+    plain, signed = (mine([[1.0, 0.0], [1.0, zero], [0.0, 1.0]], right, 2) for zero in (0.0, -0.0))
+    for one, other in zip(plain, signed, strict=True):
+        assert one.tolist() == other.tolist()
 
 
 def test_nothing_to_mine() -> None:
@@ -233,6 +241,27 @@ def test_without_faiss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         top_k(np.ones((1, 2)), np.ones((1, 2)), 1, index="Flat")
 
 
+def test_a_cosine_that_is_higher_by_a_hair(monkeypatch: pytest.MonkeyPatch) -> None:
+    cosine = 0.5 + 6e-8 * np.arange(50)
+    pool = np.stack([cosine, np.sqrt(1 - cosine**2)], axis=1)
+    monkeypatch.setattr(retrieval, "TILE", (1, 1))
+    for rows in range(2, 50):
+        every, cosines = top_k([[1.0, 0.0]], pool[:rows], rows)
+        assert np.ptp(cosines[0, :2]) < 2e-7
+        assert nearest([[1.0, 0.0]], pool[:rows]) == every[0, 0]
+
+
+@pytest.mark.parametrize("index", [None, "Flat"])
+def test_more_neighbours_than_rows(index: str | None) -> None:
+    if index:
+        pytest.importorskip("faiss", reason="needs faiss: pip install 'waystation[retrieval]'")
+    pool = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    found, cosines = top_k([[1.0, 0.0], [0.0, 2.0]], pool, 9, index)
+    assert found.shape == (2, 3)
+    assert sorted(found[0].tolist()) == [0, 1, 2] and found[1, 0] == 1
+    assert cosines.tolist() == [[1, 1, 0], [1, 0, 0]]
+
+
 @pytest.mark.parametrize("search", [top_k, mine])
 def test_k_is_checked(search) -> None:
     with pytest.raises(InputError, match="k is 0"):
@@ -261,5 +290,6 @@ def test_best_threshold_beats_every_other(pairs: list[tuple[int, bool]], more: i
 def test_best_threshold_lies_half_way() -> None:
     assert best_threshold([3.0, 2.0, 1.0], [True, False, False], 1) == (2.5, 100.0)
     assert best_threshold([1.0, 3.0, 2.0], [False, True, True], 4) == (1.5, pytest.approx(200 * 2 / 6))
+    assert best_threshold([4.0, 3.0, 2.0, 1.0], [True, False, False, True], 2)[0] == 3.5, "of equals the shorter list"
     close = np.nextafter(1.0, 2.0)
     assert best_threshold([close, 1.0], [True, False], 1) == (close, 100.0)

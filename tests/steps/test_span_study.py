@@ -14,8 +14,9 @@ from small import write_tagged  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation import Study, gains, plan, run  # noqa: E402
+from waystation.costs import costs  # noqa: E402
 from waystation.errors import InputError  # noqa: E402
-from waystation.plan import check_data, costs  # noqa: E402
+from waystation.plan import check_data  # noqa: E402
 from waystation.scoring import metrics  # noqa: E402
 from waystation.store import Store  # noqa: E402
 

@@ -201,7 +201,7 @@ def pairs_of(task_id: str, language: str) -> tuple[int, int, int]:
 
 @pytest.mark.data
 def test_tatoeba_in_64_languages() -> None:
-    codes = known.find("tatoeba").languages("test")
+    codes = known.find("tatoeba").splits["test"].paths()
     assert len(codes) == 64 and "en" not in codes
     for code in codes:
         assert len(set(pairs_of("tatoeba", code))) == 1, code

@@ -213,6 +213,30 @@ def test_own_ids_and_clusters(tmp_path: Path) -> None:
     assert [example.cluster for example in by_text] == ["1", "2", "1"]
 
 
+def test_slips_of_annotators_are_renamed_as_they_are(tmp_path: Path) -> None:
+    names = Names(("PER", "LOC"), {"P": None, "PLACE": "LOC", "I_LOC": "LOC"})
+    text = "a P\nb I-PER\nc P\nd PLACE\ne I_LOC\n"
+    (one,) = tagging(write(tmp_path, text), conll(scheme="iob1"), names)
+    assert one.tags == ("O", "B-PER", "O", "B-LOC", "B-LOC")
+    with pytest.raises(InputError, match=r"'Q' is not O, B-\.\.\. or I-\.\.\. as scheme iob1 wants"):
+        tagging(write(tmp_path, "a Q\n"), conll(scheme="iob1"), names)
+
+
+def test_a_table_of_tokens(tmp_path: Path) -> None:
+    text = '-DOCSTART-,O\n,O\nAnna,I-PER\n",",O\n"1,000",O\n,O\n,O\n\nRome,I-LOC\n-DOCSTART-,O\nLi,I-PER\n'
+    used = table(separator=",", header=False, token="0", tag="1", scheme="io", text=None, label=None)
+    one, two, three = tagging(write(tmp_path, text), used)
+    assert (one.words, one.tags) == (("Anna", ",", "1,000"), ("B-PER", "O", "O"))
+    assert [example.cluster for example in (one, two, three)] == ["document-1", "document-1", "document-2"]
+    assert [example.id for example in (one, two, three)] == ["1", "2", "3"]
+
+
+def test_a_table_of_tokens_of_some_rows(tmp_path: Path) -> None:
+    text = "w\tt\tpart\na\tB-PER\tx\n\t\t\nb\tO\ty\nc\tB-LOC\tx\n"
+    one, two = tagging(write(tmp_path, text), reader(kind="table", token="w", tag="t", where={"part": "x"}))
+    assert (one.words, two.words) == (("a",), ("c",))
+
+
 def test_a_field_longer_than_the_csv_limit(tmp_path: Path) -> None:
     long = "word " * 40_000
     path = write(tmp_path, f'text,label\n"{long}",sports\n')
@@ -378,11 +402,18 @@ BAD: list[tuple[str, str | bytes, Reader, FormatName, int, str]] = [
     ("JSON gap", '\n{"text": "a"}\n', table(kind="jsonl"), "classification", 1, "a blank line .*: remove it"),
     ("missing field", '{"txt": "a", "label": "sports"}\n', table(kind="jsonl"), "classification", 1,
      r"no field 'text' \(did you mean 'txt'\?\)"),
-    ("text is no string", '{"text": ["a"], "label": "x"}\n', table(kind="jsonl"), "classification", 1, "not a string"),
+    ("text is no string", '{"text": [1], "label": "x"}\n', table(kind="jsonl"), "classification", 1, "not a string"),
+    ("infinite", '{"text": "a", "label": Infinity}\n', table(kind="jsonl"), "classification", 1,
+     r"not JSON \(Infinity is no number\): write one object"),
+    ("long number", '{"label": ' + "1" * 5000 + "}\n", table(kind="jsonl"), "classification", 1,
+     r"not JSON \(Exceeds the limit .*\): write one object"),
+    ("missing value", '{"text": NaN, "label": "x"}\n', table(kind="jsonl"), "classification", 1,
+     "'text' is null, not a string"),
+    ("broken label", '{"text": "a", "label": "x\\ny"}\n', table(kind="jsonl"), "classification", 1, "'x y' is neither"),
     ("label is a truth", '{"text": "a", "label": true}\n', table(kind="jsonl"), "classification", 1, "not a string"),
     ("half a pair", '{"text": "\\ud800", "label": "x"}\n', table(kind="jsonl"), "classification", 1, "surrogate"),
     ("tag numbers", '{"w": ["a"], "t": [0]}\n', reader(kind="jsonl", token="w", tag="t"), "tagging", 1,
-     "'t' is not a list of non-empty strings: write names"),
+     "'t' is not a list of non-empty strings: write names, or say what numbers are in names"),
     ("uneven lists", '{"w": ["a", "b"], "t": ["O"]}\n', reader(kind="jsonl", token="w", tag="t"), "tagging", 1,
      "2 tokens and 1 tags: give one tag for each"),
     ("no such field", '{"doc_id": "d"}\n', DOCUMENTS, "tagging", 1, "no field 'text'"),
@@ -423,10 +454,22 @@ def test_malformed(
         ("text\tlabel\n", table(), "classification", r"no examples \(it is empty\)"),
         ("text\tlabel\na\tx\n", table(), "classification", r"no examples \(all 1 rows are left out by rename\)"),
         ("", DOCUMENTS, "tagging", r"no examples \(it is empty\)"),
-        ("a\tO\n", table(), "tagging", "reader 'table' makes no tagging examples: use conll or jsonl or documents"),
-        ("a\n", conll(), "classification", "reader 'conll' makes no classification examples: use table or jsonl"),
+        ("a\tO\n", table(), "tagging", "reader table for tagging needs token and tag: name the columns"),
+        (
+            '{"data": []}',
+            reader(kind="squad"),
+            "tagging",
+            "reader 'squad' makes no tagging examples: use conll, conllu",
+        ),
+        ("a\n", conll(), "classification", "reader 'conll' makes no classification examples: use table, jsonl, json"),
+        ("w\tt\n", reader(kind="table", token="w", tag="t", id="i"), "tagging", "has no id and no cluster: leave them"),
         ("a\n", conll(tag="ner"), "tagging", "give token and tag as numbers"),
-        ("a\n", reader(kind="table", text="text"), "classification", "needs text and label: name their columns"),
+        (
+            "a\n",
+            reader(kind="table", text="text"),
+            "classification",
+            "reader table for classification needs text and label",
+        ),
         ('{"a": 1}\n', reader(kind="jsonl"), "tagging", "needs token and tag: name the fields"),
         ("a||b\n", table(separator="||"), "classification", "has 2 characters: with quoting, give one"),
     ],

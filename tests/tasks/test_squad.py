@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waystation.errors import InputError
-from waystation.tasks import known, sources
+from waystation.tasks import checks, known, sources
 from waystation.tasks.examples import SpanExample
 from waystation.tasks.readers import read_file
 from waystation.tasks.rows import Tally
@@ -87,6 +87,15 @@ def test_a_byte_order_mark_and_other_fields_do_not_matter(tmp_path: Path) -> Non
     assert len(read(tmp_path, b"\xef\xbb\xbf" + json.dumps(content, indent=1).replace("\n", "\r\n").encode())) == 3
 
 
+def test_questions_without_an_answer(tmp_path: Path) -> None:
+    marked = document([], is_impossible=True, plausible_answers=[{"text": "Genf", "answer_start": 16}])
+    one, two, _ = read(tmp_path, marked, unanswerable=True)
+    assert (one.answers, two.answers) == ((), (("1920", 32),))
+    assert read(tmp_path, document([]), unanswerable=True)[0].answers == ()
+    with pytest.raises(InputError, match="marked is_impossible: it has answers"):
+        read(tmp_path, document(is_impossible=True), unanswerable=True)
+
+
 @given(
     before=st.text(" ab\u00a0日", max_size=12),
     answer=st.text("ab日 ", min_size=1, max_size=5).filter(str.strip),
@@ -122,10 +131,10 @@ QUESTION = "data[0].paragraphs[0].qas[0]"
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b'{"data": [}', ":1: not JSON (Expecting value at column 11): give one object"),
+        (b'{"data": [}', ":1: not JSON (Expecting value at column 11): correct it"),
         (b'{"data":\n "\xff"}', ":2: not UTF-8 (byte 0xff at column 3)"),
-        (b"[" * 200_000, ": not SQuAD's JSON (nested too deep, or a number too long)"),
-        (b'{"data": ' + b"1" * 5000 + b"}", ": not SQuAD's JSON (nested too deep, or a number too long)"),
+        (b"[" * 200_000, ": not JSON (nested too deep)"),
+        (b'{"data": ' + b"1" * 5000 + b"}", ": not JSON (Exceeds the limit"),
         ([], ": the file: a JSON list, not an object: give one object with the field data"),
         ({"date": []}, ": the file: no field 'data' (did you mean 'date'?): there is date"),
         ({"data": {}}, ": the file: field 'data' is no list"),
@@ -138,7 +147,8 @@ QUESTION = "data[0].paragraphs[0].qas[0]"
         ({"data": [{"paragraphs": [{"context": "x"}]}]}, ": data[0].paragraphs[0]: no field 'qas': there is context"),
         (document(question="\n"), f": {QUESTION}: the question is empty: fill it in"),
         (document(question=7), f": {QUESTION}: field 'question' is 7, not a string"),
-        (document(answers=[], is_impossible=True), f": {QUESTION}: marked is_impossible: questions without an answer"),
+        (document(answers=[], is_impossible=True), f": {QUESTION}: the question is marked is_impossible: set unanswer"),
+        (document(is_impossible=True), f": {QUESTION}: the question is marked is_impossible: it has answers: correct"),
         (document(answers=[]), f": {QUESTION}: the question has no answers: add one, or remove the question"),
         (document(answers="York"), f": {QUESTION}: field 'answers' is no list"),
         (document([{"text": "", "answer_start": 0}]), f": {QUESTION}: answers[0] is empty: fill it in, or remove"),
@@ -165,10 +175,10 @@ def test_malformed_files(tmp_path: Path, content: Any, says: str) -> None:
 def test_readers_and_formats_go_together(tmp_path: Path) -> None:
     path = tmp_path / "f.json"
     path.write_text(json.dumps(document()))
-    with pytest.raises(InputError, match="reader 'squad' makes no tagging examples: use conll or jsonl or documents"):
+    with pytest.raises(InputError, match="reader 'squad' makes no tagging examples: use conll, conllu"):
         list(read_file(path, Reader(kind="squad"), "tagging", Names(("X",))))
-    with pytest.raises(InputError, match="reader 'jsonl' makes no span examples: use squad"):
-        list(read_file(path, Reader(kind="jsonl"), "span", Names(())))
+    with pytest.raises(InputError, match="reader 'table' makes no span examples: use squad, jsonl, json, parquet"):
+        list(read_file(path, Reader(kind="table"), "span", Names(())))
 
 
 def task(**changes: Any) -> Task:
@@ -195,7 +205,7 @@ def test_files_in_turn_and_what_is_counted(tmp_path: Path) -> None:
     found = list(sources.read(task(), "train", "en", tmp_path))
     assert [example.id for example in found] == [f"train/en/{number}" for number in range(1, 7)]
     assert [example.cluster for example in found] == ["1", "1", "2"] * 2
-    (row,) = sources.check(task(), tmp_path)
+    (row,) = checks.check(task(), tmp_path)
     assert (row["examples"], row["labels"], row["clusters"]) == (6, {"answers": 8}, 2)
     assert row["words"] == 2 * (8 + 2 + 8 + 1 + 2 + 1)
     assert row["notes"] == {"moved": 1}

@@ -13,7 +13,15 @@ from small import encode  # noqa: E402
 from waystation.errors import InputError  # noqa: E402
 from waystation.formats.encoding import IGNORED  # noqa: E402
 from waystation.steps.records import Subset  # noqa: E402
-from waystation.training.batches import Sampler, carve, collate, draw_subset, micro_batches, windows_of  # noqa: E402
+from waystation.training.batches import (  # noqa: E402
+    Sampler,
+    carve,
+    collate,
+    draw_subset,
+    first_windows,
+    micro_batches,
+    windows_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +149,37 @@ def test_micro_batches_hold_every_window_within_the_budget(chosen, budget, padde
         assert size(np.append(cut, after[0])) > budget, "one more window would still fit"
     order = [length for cut in cuts for length in lengths[cut].tolist()]
     assert order == sorted(order, reverse=True)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 39), max_size=20, unique=True), st.integers(1, 600), st.booleans())
+def test_options_of_one_example_stay_together(chosen, budget, padded):
+    encoded = encode("choice", number=40)
+    lengths = np.diff(encoded.offsets)
+    windows = windows_of(encoded, np.array(chosen, dtype=np.int64))
+
+    def size(cut):
+        return len(cut) * lengths[cut].max() if padded else lengths[cut].sum()
+
+    cuts = micro_batches(encoded, windows, budget, padded, together=True)
+    assert sorted(w for cut in cuts for w in cut.tolist()) == sorted(windows.tolist())
+    for cut in cuts:
+        members = list(dict.fromkeys(encoded.example[cut].tolist()))
+        assert cut.tolist() == windows_of(encoded, np.array(members)).tolist(), "whole, in the order of the options"
+        assert size(cut) <= budget or len(members) == 1
+        assert first_windows(encoded, cut).sum() == len(members)
+    for cut, after in pairwise(cuts):
+        more = windows_of(encoded, encoded.example[after[:1]].astype(np.int64))
+        assert size(np.append(cut, more)) > budget, "one more example would still fit"
+    longest = [lengths[encoded.example == encoded.example[w]].max() for cut in cuts for w in cut.tolist()]
+    assert longest == sorted(longest, reverse=True)
+
+
+def test_an_example_may_come_twice():
+    encoded = encode("choice", number=3)
+    twice = np.array([1, 1, 2])
+    cuts = micro_batches(encoded, windows_of(encoded, twice), 1, together=True)
+    assert len(cuts) == 3 and first_windows(encoded, windows_of(encoded, twice)).sum() == 3
 
 
 def stored(array, encoded, windows):

@@ -10,8 +10,9 @@ from small import encode, model_and_job, outputs  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation.errors import InputError, Stopped  # noqa: E402
+from waystation.evaluation.embed import embed  # noqa: E402
 from waystation.evaluation.predict import predict  # noqa: E402
-from waystation.training import loop  # noqa: E402
+from waystation.training import loop, trunk  # noqa: E402
 
 FORMATS = ["tagging", "classification"]
 KINDS = ["xlm-roberta", "bert", "deberta-v2", "modernbert"]
@@ -51,6 +52,39 @@ def limit(tokens):
         model.encoder.register_forward_pre_hook(check)
 
     return prepare
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "modernbert"])
+def test_predictions_and_embeddings_are_done_in_halves(folders, tmp_path, kind):
+    encoded = encode("tagging", longest=20, kind=kind)
+    model, job = model_and_job(folders[kind], encoded, tmp_path)
+    whole = predict(model, encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=200)
+    states = embed(model.encoder, encoded, job.places, tokens_per_micro_batch=200)
+    limit(60)(model)
+    assert predict(model, encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=200) == whole
+    halves = embed(model.encoder, encoded, job.places, tokens_per_micro_batch=200)
+    np.testing.assert_allclose(halves, states, atol=1e-5)
+    limit(5)(model)
+    with pytest.raises(InputError, match="memory ran out with a single window; lower max_length"):
+        predict(model, encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=200)
+
+
+def test_a_trunk_is_written_in_halves(folders, tmp_path):
+    encoded = encode("tagging", longest=20)
+    model, job = model_and_job(folders["xlm-roberta"], encoded, tmp_path, frozen=2)
+    trunk.write(tmp_path / "whole", model.encoder, encoded, job.places, 200, torch.device("cpu"))
+    sizes, run = [], model.encoder.trunk
+
+    def narrow(tokens, *more):
+        sizes.append(len(tokens))
+        if len(tokens) > 60:
+            raise torch.OutOfMemoryError("no room")
+        return run(tokens, *more)
+
+    model.encoder.trunk = narrow
+    trunk.write(tmp_path / "halves", model.encoder, encoded, job.places, 200, torch.device("cpu"))
+    assert max(sizes) > 60
+    np.testing.assert_allclose(trunk.load(tmp_path / "halves"), trunk.load(tmp_path / "whole"), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["xlm-roberta", "modernbert"])

@@ -16,11 +16,16 @@ from waystation import places
 from waystation.errors import InputError
 from waystation.plan import Chain, Plan, plan
 from waystation.scoring import metrics
+from waystation.scoring.labels import Ranked
+from waystation.steps.records import EncodeStep
 from waystation.store import Store
-from waystation.study import BASELINE, Study
-from waystation.tasks.task import Split, Task
+from waystation.study import BASELINE, Study, Use
+from waystation.tasks.task import Split
 
-COUNTED = ("entity_f1", "token_accuracy", "accuracy", "retrieval_accuracy", "mining_f1", "answer_f1", "exact_match")
+COUNTED = (
+    *("entity_f1", "token_accuracy", "accuracy", "micro_f1", "retrieval_accuracy", "mining_f1"),
+    *("answer_f1", "exact_match"),
+)
 """Metrics that the stored counts give without reading the predictions themselves."""
 
 
@@ -112,11 +117,17 @@ def gains(
     Chains that are not there yet are listed under ``missing``; seeds count only where chain and baseline both exist.
     """
     made = made or plan(study, places.data_folder(data))
+    study = made.study  # in which labels left open are known
     opened = Store(places.store_folder(store))
+    samples = {
+        (node.step.task.id, node.step.split)
+        for node in made.nodes.values()
+        if isinstance(node.step, EncodeStep) and node.step.sample
+    }
     found = Gains(study.study, study.demonstration)
     scores: dict[tuple[str, str, int], dict[tuple[str, str], Score]] = {}
     classes: dict[tuple[str, str, int], dict[str, Any]] = {}
-    selected: dict[tuple[str, str, int], str | None] = {}
+    selected: dict[tuple[str, str, int], list[str]] = {}
     for chain in made.chains:
         if not opened.has(chain.evaluate):
             found.missing.append(chain.name)
@@ -125,7 +136,8 @@ def gains(
         key = (chain.intermediate, chain.target, chain.seed)
         scores[key] = {(item.metric, item.language): item for item in _scores(study, chain, manifest, opened)}
         classes[key] = {phase: opened.manifest(step)["numerics"] for phase, step in _made_by(chain, made, opened)}
-        selected[key] = manifest.get("selected_on")
+        chosen = {"checkpoint selected": manifest.get("selected_on"), "cutoff chosen": manifest.get("cutoff_on")}
+        selected[key] = [f"{what} on {code}" for what, code in chosen.items() if code is not None]
         found.scores += scores[key].values()
         found.languages.setdefault(chain.target, manifest["languages"])
     found.numerics = _distinct([numerics for phases in classes.values() for numerics in phases.values()])
@@ -145,10 +157,9 @@ def gains(
                     _differ(classes[use.label, target.label, seed], classes[BASELINE, target.label, seed])
                     for seed in seeds
                 )
-                chosen = {selected[use.label, target.label, seed] for seed in seeds} - {None}
                 marks = (
-                    *_marks(study, use.task, target, mixed, len(seeds)),
-                    *(f"checkpoint selected on {code}" for code in sorted(map(str, chosen))),
+                    *_marks(study, use.task, target, samples, mixed, len(seeds)),
+                    *sorted({mark for seed in seeds for mark in selected[use.label, target.label, seed]}),
                 )
                 found.rows += _rows(study, use.label, target.label, pairs, marks)
                 found.averages += _averages(study, group, use.label, target.label, pairs)
@@ -194,8 +205,11 @@ def _scores(study: Study, chain: Chain, manifest: dict[str, Any], store: Store) 
             values |= {name: metrics.from_counts(name, counts) for name in counted}
         others = [name for name in names if name not in counted]
         if others:
-            table = stored.read(["gold", "pred"], use_threads=False)
-            values |= metrics.score(others, table["gold"].to_pylist(), table["pred"].to_pylist(), language)
+            columns = [name for name in ("gold", "pred", "ranking") if name in stored.schema_arrow.names]
+            golds, preds, *rankings = (column.to_pylist() for column in stored.read(columns, use_threads=False))
+            if rankings:
+                preds = [Ranked(*both) for both in zip(preds, *rankings, strict=True)]
+            values |= metrics.score(others, golds, preds, language, study.labels_of(target))
         stored.close()
         n = int(manifest["languages"][language]["n"])
         for name in names:
@@ -257,7 +271,9 @@ def _averages(study: Study, group: str, intermediate: str, target: str, pairs: P
             )
 
 
-def _marks(study: Study, intermediate: str, target: Any, mixed: bool, seeds: int) -> tuple[str, ...]:
+def _marks(
+    study: Study, intermediate: str, target: Use, samples: set[tuple[str, Split]], mixed: bool, seeds: int
+) -> tuple[str, ...]:
     """What must stand beside a number: seen by the backbone, same source, samples, other numerics, few seeds."""
     marks = []
     seen = study.backbone.has_seen()
@@ -272,8 +288,7 @@ def _marks(study: Study, intermediate: str, target: Any, mixed: bool, seeds: int
         marks.append("same data")
     elif intermediate in tested.same_source or target.task in before.same_source:
         marks.append("same source")
-    parts: list[tuple[Task, Split]] = [(before, "train"), (taught, "train"), (tested, "test")]
-    if any(split in task.splits and task.splits[split].sample for task, split in parts):
+    if samples & {(before.id, "train"), (taught.id, "train"), (tested.id, "test")}:
         marks.append("sample")
     if mixed:
         marks.append("other numerics class")

@@ -13,7 +13,7 @@ from typing import Any
 
 from waystation.errors import InputError, Stopped, WaystationError
 from waystation.plan import Node, Plan
-from waystation.retention import KINDS, Retention
+from waystation.retention import KINDS, Retention, reconsider
 from waystation.steps.context import Context
 
 
@@ -56,6 +56,7 @@ def run(
     # anything else; it must be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     store, summary, started = context.store, Summary(), time.monotonic()
+    reconsider(store, made)
     waiting = {node.id: node for node in made.pending(store.has)}
     summary.reused = len(made.nodes) - len(waiting)
     summary.again = [node.label for node in waiting.values() if store.known(node.id)]

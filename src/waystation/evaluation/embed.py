@@ -16,7 +16,8 @@ import torch
 from waystation.errors import InputError, Stopped
 from waystation.formats.encoding import Encoded
 from waystation.models.encoder import Encoder
-from waystation.training.batches import collate, micro_batches
+from waystation.training.batches import Indices, collate, micro_batches
+from waystation.training.memory import in_halves
 
 POOLINGS = ("mean", "first")
 
@@ -43,17 +44,23 @@ def embed(
     device = encoder.embedding.device
     windows = np.arange(len(encoded.example), dtype=np.int64)
     out = np.empty((len(windows), encoder.hidden), np.float32)
+
+    def pooled(cut: Indices) -> npt.NDArray[np.float32]:
+        batch = collate(encoded, cut, places, "first" if pooling == "first" else "all")
+        types, rows = (None if part is None else part.to(device) for part in (batch.types, batch.rows))
+        states = encoder(batch.tokens.to(device), batch.lengths, types, rows).float()
+        if pooling == "mean":
+            states = torch.segment_reduce(states, "mean", lengths=torch.tensor(batch.lengths, device=device))
+        found: npt.NDArray[np.float32] = states.cpu().numpy()
+        return found
+
     training = encoder.training
     encoder.eval()
     with torch.inference_mode():
         for cut in micro_batches(encoded, windows, tokens_per_micro_batch, padded=not encoder.packed):
             if should_stop():
                 raise Stopped("stopped during evaluation; run again to go on")
-            batch = collate(encoded, cut, places, "first" if pooling == "first" else "all")
-            types, rows = (None if part is None else part.to(device) for part in (batch.types, batch.rows))
-            states = encoder(batch.tokens.to(device), batch.lengths, types, rows).float()
-            if pooling == "mean":
-                states = torch.segment_reduce(states, "mean", lengths=torch.tensor(batch.lengths, device=device))
-            out[cut] = states.cpu().numpy()
+            for some, states in in_halves(cut, pooled):
+                out[some] = states
     encoder.train(training)
     return out

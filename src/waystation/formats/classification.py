@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ import numpy.typing as npt
 import torch
 
 from waystation.errors import InputError, suggest
-from waystation.formats.encoding import Encoded, Gold, Reads
+from waystation.formats import pairs
+from waystation.formats.encoding import Encoded, Gold, Reads, Unit
 from waystation.scoring import metrics
-from waystation.tasks.task import ClassificationExample, Example
+from waystation.tasks.examples import ClassificationExample, Example
 
 reads: Reads = "first"
-BATCH = 1000  # examples a call of the tokenizer
+unit: Unit = "window"
 
 # Letters of scripts written without blanks, by the letters that make up a word there, rounded from UD's parallel
 # treebanks (1.6 in Chinese, 4.3 in Thai): Han and kana; Thai and Lao, Myanmar, Khmer.
@@ -49,88 +49,28 @@ def encode(
 ) -> Encoded:
     """Encode each text or pair as one window in the tokenizer's own layout; ``stride`` has no meaning here.
 
-    What exceeds ``max_length`` is cut from the longer text first; ``words`` of such an example are those left, in
-    proportion to its tokens. ``stats``: ``tokens`` T; ``words`` of the whole texts by ``words_in``;
-    ``subtokens`` of the whole texts, cut or not, as ``words`` are (fertility is subtokens / words); ``unknown`` ones
-    among them; ``windows``; ``truncated``: examples cut.
+    What exceeds ``max_length`` is cut from the longer text first. ``words`` and ``stats`` as in ``pairs.one_each``.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise InputError("classification needs a fast tokenizer (tokenizer.json); use another backbone")
-    special = backend.num_special_tokens_to_add(True)
-    if max_length <= special:
-        raise InputError(f"max_length {max_length} leaves no room for text: {special} tokens of each pair are special")
-    typed = "token_type_ids" in tokenizer.model_input_names
     index = {name: at for at, name in enumerate(outputs)}
-    tokens, types, sizes, targets, words = array("i"), bytearray(), array("q"), array("i"), array("i")
+    texts, targets = pairs.Texts(), array("i")
     ids: list[str] = []
     clusters: list[str | None] = []
     gold: list[Gold] = []
-    truncated = subtokens = unknown = whole_words = 0
-    stream = iter(examples)
-    backend.no_padding()
-    try:
-        while batch := list(islice(stream, BATCH)):
-            texts = []
-            for example in batch:
-                assert isinstance(example, ClassificationExample)
-                if example.label not in index:
-                    near = suggest(example.label, outputs)
-                    raise InputError(
-                        f"example {example.id} has the label '{example.label}'{near}, which is not among the task's"
-                        f" labels: {', '.join(outputs)}; add it to them or rename it"
-                    )
-                targets.append(index[example.label])
-                words.append(words_in(example.text) + words_in(example.pair or ""))
-                texts.append(example.text if example.pair is None else (example.text, example.pair))
-                ids.append(example.id)
-                clusters.append(example.cluster)
-                gold.append(example.label)
-            cut, first = [], len(sizes)
-            backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
-            for text, encoding in zip(texts, backend.encode_batch_fast(texts), strict=True):
-                numbers = encoding.ids
-                tokens.extend(numbers)
-                sizes.append(len(numbers))
-                if typed:
-                    types.extend(encoding.type_ids)
-                if len(numbers) == max_length and encoding.overflowing:
-                    cut.append((len(sizes) - 1, text))
-                else:
-                    subtokens += len(numbers) - backend.num_special_tokens_to_add(encoding.n_sequences == 2)
-                    unknown += numbers.count(tokenizer.unk_token_id)
-            whole_words += sum(words[first:])
-            truncated += len(cut)
-            backend.no_truncation()  # what was cut is counted whole: fertility speaks of texts, not of windows
-            for (at, _), encoding in zip(cut, backend.encode_batch_fast([text for _, text in cut]), strict=True):
-                special = backend.num_special_tokens_to_add(encoding.n_sequences == 2)
-                whole = len(encoding.ids) - special
-                subtokens += whole
-                unknown += encoding.ids.count(tokenizer.unk_token_id)
-                # matched arms are matched in words that the model sees, not in words that were cut off
-                words[at] = round(words[at] * (max_length - special) / whole)
-    finally:
-        backend.no_truncation()
-    flat = np.frombuffer(tokens, np.int32)
-    return Encoded(
-        tokens=flat,
-        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(np.frombuffer(sizes, np.int64))]),
-        example=np.arange(len(ids), dtype=np.int32),
-        targets=np.frombuffer(targets, np.int32),
-        words=np.frombuffer(words, np.int32),
-        types=np.frombuffer(types, np.uint8) if typed else None,
-        ids=ids,
-        clusters=clusters,
-        gold=gold,
-        stats={
-            "tokens": len(flat),
-            "words": whole_words,
-            "subtokens": subtokens,
-            "unknown": unknown,
-            "windows": len(ids),
-            "truncated": truncated,
-        },
-    )
+    for example in examples:
+        assert isinstance(example, ClassificationExample)
+        if example.label not in index:
+            near = suggest(example.label, outputs)
+            raise InputError(
+                f"example {example.id} has the label '{example.label}'{near}, which is not among the task's labels:"
+                f" {', '.join(outputs)}; add it to them or rename it"
+            )
+        targets.append(index[example.label])
+        texts.add(example.text, example.pair)
+        ids.append(example.id)
+        clusters.append(example.cluster)
+        gold.append(example.label)
+    words = np.fromiter(map(words_in, texts.different), np.int64)
+    return pairs.one_each(texts, words, tokenizer, max_length, np.frombuffer(targets, np.int32), ids, clusters, gold)
 
 
 class Head(torch.nn.Module):

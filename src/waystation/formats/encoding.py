@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,15 @@ IGNORED = -100
 Reads = Literal["scored", "first", "all"]
 """Which hidden states a head reads: of the words' scored tokens, of each window's first token, or of every token."""
 
+Unit = Literal["token", "window", "example"]
+"""What the loss is a mean over. Only where it is the example, the windows of one stay in one micro-batch."""
+
 Gold = str | list[str]
-"""A reference or a prediction as stored: a label, one tag per word, the answers to a question (predicted: one)."""
+"""A reference or a prediction as stored: a label, the number of an option, one tag per word, the labels of a text (as
+``scoring.labels.Ranked`` where predicted), the answers to a question (predicted: one)."""
+
+Logits = Iterable[tuple[int, npt.NDArray[np.float32]]]
+"""(window number, logits [S, C] of what the head read of it), in any order."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +41,18 @@ class Encoded:
     """Examples of one task, split and language as flat arrays (T tokens, W windows, E examples).
 
     ``tokens`` int32 [T]; ``offsets`` int64 [W+1]; ``example`` int32 [W] (non-decreasing); ``targets`` int32, [T] for a
-    format scored per token, [W, 2] for spans, [W] else, ``IGNORED`` where not scored; ``words`` int32 [E]; ``types``
-    uint8 [T] or None; ``ids``, ``clusters`` and ``gold`` have one entry per example; ``stats`` are counts for people
-    (unknown, truncated); ``word`` int32 [T], only for a format scored per token: which word of its example is scored
-    here, -1 where none is. Only for spans: ``texts`` that answers are cut from, ``text`` int32 [W] which of them a
-    window shows, ``chars`` int32 [T, 2] first character of a token in it and the one after its last, -1 where none is.
+    format scored per token, [W, 2] for spans, [W] else, ``IGNORED`` where not scored; for multilabel uint8 [W, ⌈C/8⌉],
+    a bit for each label as numpy packs them; ``words`` int32 [E]; ``types`` uint8 [T] or None; ``ids``, ``clusters``
+    and ``gold`` have one entry per example; ``stats`` are counts for people (unknown, truncated); ``word`` int32 [T],
+    only for a format scored per token: which word of its example is scored here, -1 where none is. Only for spans:
+    ``texts`` that answers are cut from, ``text`` int32 [W] which of them a window shows, ``chars`` int32 [T, 2] first
+    character of a token in it and the one after its last, -1 where none is.
     """
 
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     example: npt.NDArray[np.int32]
-    targets: npt.NDArray[np.int32]
+    targets: npt.NDArray[np.int32] | npt.NDArray[np.uint8]
     words: npt.NDArray[np.int32]
     types: npt.NDArray[np.uint8] | None
     ids: list[str]
@@ -64,6 +72,7 @@ class Format(Protocol):
     """One format: a module of this package with these functions. S: the rows that its head reads (``reads``)."""
 
     reads: Reads
+    unit: Unit
 
     def outputs(self, labels: Sequence[str], scheme: str) -> list[str]:
         """The head's classes, in order, for a task's labels (tagging: O, B-X, I-X; plain scheme: the labels)."""
@@ -79,16 +88,30 @@ class Format(Protocol):
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         """The summed loss of a micro-batch of windows of these ``lengths``; logits [S, C], targets as encoded.
 
-        The loop divides by the units of the whole effective batch: scored tokens, or windows.
+        The loop divides by the units of the whole effective batch.
         """
 
-    def decode(
-        self, encoded: Encoded, logits: Iterable[tuple[int, npt.NDArray[np.float32]]], outputs: Sequence[str]
-    ) -> list[Gold]:
-        """One prediction per example from (window number, logits [S, C] of what the head read of it) in any order."""
+    def decode(self, encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> list[Gold]:
+        """One prediction per example."""
 
     def counts(self, gold: Gold, pred: Gold) -> list[int]:
         """Sufficient counts of one example, as stored beside each prediction."""
+
+
+@runtime_checkable
+class WithCutoff(Format, Protocol):
+    """A format whose predictions depend on a cutoff, which may be tuned on examples held out of the training data."""
+
+    CUTOFF: float
+
+    def decode(self, encoded: Encoded, logits: Logits, outputs: Sequence[str], cutoff: float = ...) -> list[Gold]:
+        """One prediction per example, by default at ``CUTOFF``."""
+
+    def tune(self, encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | None:
+        """The cutoff at which the main metric is best for these examples, of several the nearest to ``CUTOFF``.
+
+        None where it makes no difference to examples of this kind.
+        """
 
 
 def offsets_of(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,26 @@ import torch
 
 from waystation.errors import InputError
 from waystation.formats.classification import words_in
-from waystation.formats.encoding import Encoded, Gold, Reads, offsets_of, ranges
+from waystation.formats.encoding import IGNORED, Encoded, Gold, Logits, Reads, Unit, offsets_of, ranges
+from waystation.formats.pairs import frame, tokenize
 from waystation.formats.tagging import blanks
 from waystation.scoring import metrics
-from waystation.tasks.task import Example, SpanExample
+from waystation.scoring.answers import mean_f1
+from waystation.tasks.examples import Example, SpanExample
 
 Ints = npt.NDArray[np.int64]
 
 reads: Reads = "all"
+unit: Unit = "window"
+
+CUTOFF = 0.0
+"""A question is left without an answer where none is likelier than the best span by more than this, in logits."""
+
 BATCH = 1000  # texts a call of the tokenizer
 BLOCK = 4096  # windows written at once: bounds the memory of index arrays
 
-# As in Phang et al. 2020's released code: sub-tokens of a question and of an answer, candidates for its start and end.
+# As in Phang et al. 2020's released code: sub-tokens of a question and of an answer (unless the task's record says
+# otherwise), candidates for its start and end.
 QUESTION, ANSWER, BEST = 64, 30, 20
 
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
@@ -49,59 +57,62 @@ def encode(
     A question keeps its first 64 sub-tokens, and at most half of the window. The text of neighbouring windows overlaps
     by at least ``stride`` sub-tokens, or half of the room for it where that is less. ``targets`` int32 [W, 2] are
     the first and the last token of the first answer, or 0 and 0, the window's first token, where it does not lie whole
-    in the window. ``stats``: ``tokens`` T; ``windows``; of the examples' questions and texts, whole, ``words`` by
-    ``words_in``, ``subtokens`` and the ``unknown`` ones; ``truncated``: questions cut; ``split``: first answers that
-    lie whole in no window.
+    in the window, or there is none; ``IGNORED`` in windows of an example whose answer is whole in none of them: they
+    would teach that there is no answer. ``stats``: ``tokens`` T; ``windows``; of the examples' questions and texts,
+    whole, ``words`` by ``words_in``, ``subtokens`` and the ``unknown`` ones; ``truncated``: questions cut; ``split``:
+    first answers that lie whole in no window; ``unanswerable``: questions without an answer.
     """
-    read, frame = _read(examples), _frame(tokenizer)
-    free = max_length - len(frame.before) - len(frame.between) - len(frame.after)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or tokenizer.unk_token_id is None:
+        raise InputError("span needs a fast tokenizer (tokenizer.json) with an unknown token; use another backbone")
+    special, kinds = frame(backend, 2)
+    before, between, after = (len(ids) for ids, _ in special)
+    free = max_length - before - between - after
     if free < 2:
         raise InputError(
             f"max_length {max_length} leaves no room for text: {max_length - free} tokens of each window are special"
         )
-    questions, texts = _tokenize(read.questions, tokenizer), _tokenize(read.texts, tokenizer)
-    whole = np.diff(questions.bounds)[read.question]
-    asked = np.minimum(whole, min(QUESTION, free // 2))
+    read = _read(examples)
+    questions = tokenize(read.questions, tokenizer, min(QUESTION, free // 2), left=False)
+    texts = _tokenize(read.texts, tokenizer)
+    whole, asked = questions.whole[read.question], questions.kept[read.question]
     example, first, last = _cut(texts, read.text, free - asked, stride)
     begin, end = _answers(texts, read)
     held = (first <= begin[example]) & (end[example] < last) & (begin <= end)[example]
     answer = np.stack([begin, end], 1)[example]
 
     question, text = read.question[example], read.text[example]
-    lead = len(frame.before) + asked[example] + len(frame.between)  # where a window's text begins
-    offsets = offsets_of(lead + last - first + len(frame.after))
+    lead = before + asked[example] + between  # where a window's text begins
+    offsets = offsets_of(lead + last - first + after)
     tokens, chars = np.empty(offsets[-1], np.int32), np.full((offsets[-1], 2), -1, np.int32)
-    types = np.zeros(len(tokens), np.uint8) if "token_type_ids" in tokenizer.model_input_names else None
-
-    def put(at: Ints, ids: npt.NDArray[np.int32], kinds: npt.NDArray[np.uint8]) -> None:
-        tokens[at] = ids
-        if types is not None:
-            types[at] = kinds
+    types = np.empty(len(tokens), np.uint8)
 
     for low in range(0, len(example), BLOCK):
         these = slice(low, low + BLOCK)
-        start, body, size = offsets[:-1][these, None], offsets[:-1][these] + lead[these], (last - first)[these]
-        put(start + np.arange(len(frame.before)), frame.before, frame.types[0])
-        put(body[:, None] - np.arange(len(frame.between), 0, -1), frame.between, frame.types[2])
-        put(offsets[1:][these, None] - np.arange(len(frame.after), 0, -1), frame.after, frame.types[4])
+        start, body, size = offsets[:-1][these], offsets[:-1][these] + lead[these], (last - first)[these]
+        for begins, (ids, fixed) in zip((start, body - between, body + size), special, strict=True):
+            at = begins[:, None] + np.arange(len(ids))
+            tokens[at], types[at] = ids, fixed
         kept = asked[example[these]]
-        pieces = ranges(questions.bounds[question[these]], kept)
-        put(ranges(start[:, 0] + len(frame.before), kept), questions.tokens[pieces], frame.types[1])
-        pieces = ranges(texts.bounds[text[these]] + first[these], size)
-        put(ranges(body, size), texts.tokens[pieces], frame.types[3])
-        chars[ranges(body, size)] = texts.chars[pieces]
+        at = ranges(start + before, kept)
+        tokens[at], types[at] = questions.tokens[ranges(questions.start[question[these]], kept)], kinds[0]
+        at, pieces = ranges(body, size), ranges(texts.bounds[text[these]] + first[these], size)
+        tokens[at], types[at], chars[at] = texts.tokens[pieces], kinds[1], texts.chars[pieces]
 
     words = [np.array([words_in(item) for item in items], np.int64) for items in (read.questions, read.texts)]
     share = asked / np.maximum(1, whole)
+    split = np.array([gold != [] for gold in read.gold], np.bool_)  # first answers that are whole in no window
+    split[example[held]] = False
     subtokens = whole + np.diff(texts.bounds)[read.text]
-    unknown = [_sums(part.tokens == tokenizer.unk_token_id, part.bounds) for part in (questions, texts)]
+    unknown = np.diff(np.append(0, np.cumsum(texts.tokens == tokenizer.unk_token_id))[texts.bounds])
     return Encoded(
         tokens=tokens,
         offsets=offsets,
         example=example.astype(np.int32),
-        targets=np.where(held[:, None], answer + (lead - first)[:, None], 0).astype(np.int32),
+        targets=np.where(held[:, None], answer + (lead - first)[:, None], np.where(split, IGNORED, 0)[example][:, None])
+        .astype(np.int32),
         words=(np.round(words[0][read.question] * share) + words[1][read.text]).astype(np.int32),
-        types=types,
+        types=types if "token_type_ids" in tokenizer.model_input_names else None,
         ids=read.ids,
         clusters=read.clusters,
         gold=read.gold,
@@ -109,10 +120,11 @@ def encode(
             "tokens": len(tokens),
             "words": int((words[0][read.question] + words[1][read.text]).sum()),
             "subtokens": int(subtokens.sum()),
-            "unknown": int((unknown[0][read.question] + unknown[1][read.text]).sum()),
+            "unknown": int((questions.unknown[read.question] + unknown[read.text]).sum()),
             "windows": len(example),
             "truncated": int((asked < whole).sum()),
-            "split": len(read.ids) - len(np.unique(example[held])),
+            "split": int(split.sum()),
+            "unanswerable": read.gold.count([]),
         },
         chars=chars,
         text=text.astype(np.int32),
@@ -144,40 +156,13 @@ def _read(examples: Iterable[Example]) -> _Read:
     gold: list[Gold] = []
     for example in examples:
         assert isinstance(example, SpanExample)
-        if not example.answers:
-            raise InputError(f"example {example.id} has no answer; add one, or leave it out")
-        answer, start = example.answers[0]
+        answer, start = example.answers[0] if example.answers else ("", 0)
         rows.append((questions[example.question], texts[example.context], start, start + len(answer)))
         ids.append(example.id)
         clusters.append(example.cluster)
         gold.append([answer for answer, _ in example.answers])
     table = np.array(rows, np.int64).reshape(-1, 4)
     return _Read(list(questions), list(texts), table[:, 0], table[:, 1], table[:, 2:], ids, clusters, gold)
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The special tokens around a pair, and the types of the five parts of a window."""
-
-    before: npt.NDArray[np.int32]
-    between: npt.NDArray[np.int32]
-    after: npt.NDArray[np.int32]
-    types: list[npt.NDArray[np.uint8]]
-
-
-def _frame(tokenizer: Any) -> _Frame:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or tokenizer.unk_token_id is None:
-        raise InputError("span needs a fast tokenizer (tokenizer.json) with an unknown token; use another backbone")
-    # A tokenizer.json may come with truncation or padding switched on.
-    backend.no_truncation()
-    backend.no_padding()
-    sample = backend.encode("a", "a")
-    sides = np.array([-1 if side is None else side for side in sample.sequence_ids])
-    (q, r), (t, u) = (np.flatnonzero(sides == side)[[0, -1]] for side in (0, 1))
-    ids, kinds = np.array(sample.ids, np.int32), np.array(sample.type_ids, np.uint8)
-    types = [kinds[:q], kinds[q], kinds[r + 1 : t], kinds[t], kinds[u + 1 :]]
-    return _Frame(ids[:q], ids[r + 1 : t], ids[u + 1 :], types)
 
 
 @dataclass(frozen=True)
@@ -192,7 +177,7 @@ class _Pieces:
 
 
 def _tokenize(texts: list[str], tokenizer: Any) -> _Pieces:
-    """Tokenise each different text once: the parts of a pair do not touch each other."""
+    """Tokenise each different text once, and say which characters each sub-token stands for."""
     backend = tokenizer.backend_tokenizer
     sizes = [np.zeros(0, np.int64)]
     tokens, chars = [np.zeros(0, np.int32)], [np.zeros((0, 2), np.int32)]
@@ -201,9 +186,10 @@ def _tokenize(texts: list[str], tokenizer: Any) -> _Pieces:
         batch = texts[low : low + BATCH]
         found = backend.encode_batch(batch, add_special_tokens=False)
         size = np.array([len(encoding) for encoding in found], np.int64)
-        ids = np.concatenate([np.array(encoding.ids, np.int32) for encoding in found])
-        extents = np.concatenate([np.array(encoding.offsets, np.int64).reshape(-1, 2) for encoding in found])
-        word = np.concatenate([np.array(encoding.word_ids, np.int64) for encoding in found])
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in found), np.int32)
+        numbers = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in found))
+        extents = np.fromiter(numbers, np.int64).reshape(-1, 2)
+        word = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in found), np.int64)
         head = np.ones(len(ids), np.bool_)
         head[1:] = word[1:] != word[:-1]
         head[offsets_of(size)[:-1][size > 0]] = True
@@ -212,10 +198,10 @@ def _tokenize(texts: list[str], tokenizer: Any) -> _Pieces:
         tokens.append(ids)
         chars.append((_trimmed("".join(batch), extents + start[:, None]) - start[:, None]).astype(np.int32))
         heads.append(head)
-    flat, extents = np.concatenate(tokens), np.concatenate(chars)
+    flat, trimmed = np.concatenate(tokens), np.concatenate(chars)
     blank = np.isin(flat, blanks(backend))  # SentencePiece says that a lone ▁ stands for the letter after it
-    extents[blank, 1] = extents[blank, 0]
-    return _Pieces(flat, offsets_of(np.concatenate(sizes)), extents, np.concatenate(heads))
+    trimmed[blank, 1] = trimmed[blank, 0]
+    return _Pieces(flat, offsets_of(np.concatenate(sizes)), trimmed, np.concatenate(heads))
 
 
 def _trimmed(text: str, extents: Ints) -> Ints:
@@ -233,12 +219,11 @@ def _trimmed(text: str, extents: Ints) -> Ints:
 
 def _answers(texts: _Pieces, read: _Read) -> tuple[Ints, Ints]:
     """First and last sub-token of each example's first answer in its text; none where the first is after the last."""
-    begin, end = np.empty(len(read.ids), np.int64), np.empty(len(read.ids), np.int64)
-    for at, (text, (low, high)) in enumerate(zip(read.text.tolist(), read.answer.tolist(), strict=True)):
-        chars = texts.chars[texts.bounds[text] : texts.bounds[text + 1]]
-        begin[at] = np.searchsorted(chars[:, 1], low, "right")
-        end[at] = np.searchsorted(chars[:, 0], high, "left") - 1
-    return begin, end
+    shift = offsets_of(np.array([len(text) for text in read.texts]))[:-1]  # as if all texts were one
+    chars = texts.chars + np.repeat(shift, np.diff(texts.bounds))[:, None]
+    low, high = (read.answer + shift[read.text, None]).T
+    start = texts.bounds[read.text]
+    return np.searchsorted(chars[:, 1], low, "right") - start, np.searchsorted(chars[:, 0], high, "left") - 1 - start
 
 
 def _cut(texts: _Pieces, text: Ints, room: Ints, stride: int) -> tuple[Ints, Ints, Ints]:
@@ -282,10 +267,6 @@ def _edge(edges: Ints, place: int, slack: int) -> int:
     return edge if edge >= place - slack else place
 
 
-def _sums(marks: npt.NDArray[np.bool_], offsets: Ints) -> Ints:
-    return np.diff(np.append(0, np.cumsum(marks))[offsets])
-
-
 class Head(torch.nn.Module):
     """A linear layer on every token, without dropout, as transformers' heads for question answering.
 
@@ -312,35 +293,67 @@ def head(hidden: int, outputs: int, dropout: float) -> torch.nn.Module:
 def loss(logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
     """Mean cross-entropy of start and end over each window's tokens, in fp32, summed over windows.
 
-    logits [N, 2], targets [B, 2], lengths of the B windows (sum N).
+    logits [N, 2], targets [B, 2], ``IGNORED`` where a window teaches nothing; lengths of the B windows (sum N).
     """
     rows = torch.split(logits.float(), lengths)
     padded = torch.nn.utils.rnn.pad_sequence(list(rows), True, float("-inf"))  # [B, L, 2]
     return torch.nn.functional.cross_entropy(padded, targets, reduction="sum") / 2
 
 
-def decode(
-    encoded: Encoded, logits: Iterable[tuple[int, npt.NDArray[np.float32]]], outputs: Sequence[str]
-) -> list[Gold]:
+def decode(encoded: Encoded, logits: Logits, outputs: Sequence[str], cutoff: float = CUTOFF) -> list[Gold]:
     """The likeliest answer to every question: the best span of all its windows by the sum of both logits.
 
-    Never empty: a window none of whose tokens stands for text offers the whole text, at last choice.
+    Empty only where the encoding has questions without an answer, and none is likelier by more than ``cutoff``
+    (SQuAD 2.0's rule in Devlin et al. 2019). A window none of whose tokens stands for text offers the whole text, at
+    last choice.
+    """
+    answers, lead = _likeliest(encoded, logits)
+    may_be_none = encoded.stats.get("unanswerable", 0) > 0
+    return ["" if none else answer for answer, none in zip(answers, may_be_none & (lead > cutoff), strict=True)]
+
+
+def tune(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | None:
+    """The cutoff with the best mean F1 of answers, halfway between two examples; of several the nearest to 0.
+
+    None where every question of the encoding has an answer.
+    """
+    if not encoded.stats.get("unanswerable"):
+        return None
+    found, lead = _likeliest(encoded, logits)
+    pairs = zip(encoded.gold, found, strict=True)
+    gain = np.array([mean_f1([counts(gold, "")]) - mean_f1([counts(gold, answer)]) for gold, answer in pairs])
+    order, edges = np.argsort(lead), np.unique(lead[np.isfinite(lead)])
+    cutoffs = np.concatenate([[CUTOFF], edges[:1] - 1, (edges[1:] + edges[:-1]) / 2, edges[-1:] + 1])
+    above = np.append(np.cumsum(gain[order][::-1])[::-1], 0)  # gained by leaving out the answers from here on
+    score = above[np.searchsorted(lead[order], cutoffs, "right")].round(6)
+    best = cutoffs[score == score.max()]
+    return float(best[np.abs(best - CUTOFF).argmin()])
+
+
+def _likeliest(encoded: Encoded, logits: Logits) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Each example's best span, and by how much the score of no answer is above its: float64 [E].
+
+    That score is the first token's, both logits, in the window where it is lowest.
     """
     assert encoded.chars is not None and encoded.text is not None and encoded.texts is not None
     found: dict[int, tuple[float, int, str]] = {}
+    none = np.full(len(encoded), np.inf)
+    longest = encoded.stats.get("longest_answer", ANSWER)
     for window, rows in logits:
         text, example = encoded.texts[encoded.text[window]], int(encoded.example[window])
         chars = encoded.chars[encoded.offsets[window] : encoded.offsets[window + 1]]
-        score, first, last = _best(rows, chars[:, 1] > chars[:, 0])
+        score, first, last = _best(rows, chars[:, 1] > chars[:, 0], longest)
         answer = text.strip() if score == float("-inf") else text[chars[first, 0] : chars[last, 1]]
         candidate = (score, -window, answer)
         found[example] = max(found.get(example, candidate), candidate)
+        none[example] = min(none[example], float(rows[0].sum()))
     if len(found) < len(encoded):
         raise ValueError("logits are missing for some examples")
-    return [found[example][2] for example in range(len(encoded))]
+    best = [found[example] for example in range(len(encoded))]
+    return [answer for _, _, answer in best], none - np.array([score for score, _, _ in best])
 
 
-def _best(rows: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]) -> tuple[float, int, int]:
+def _best(rows: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], longest: int) -> tuple[float, int, int]:
     """(sum of logits, first token, last token) of the best span among the likeliest starts and ends."""
     places = np.flatnonzero(allowed)
     if not len(places):
@@ -348,9 +361,9 @@ def _best(rows: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]) -> tupl
     start, end = (places[np.argsort(-rows[places, side], kind="stable")[:BEST]] for side in (0, 1))
     total = rows[start, 0][:, None] + rows[end, 1]
     apart = end - start[:, None]
-    total[(apart < 0) | (apart >= ANSWER)] = -np.inf
+    total[(apart < 0) | (apart >= longest)] = -np.inf
     if np.isneginf(total).all():  # none of them go together: the likeliest start decides
-        start, end = start[:1], places[(places >= start[0]) & (places < start[0] + ANSWER)]
+        start, end = start[:1], places[(places >= start[0]) & (places < start[0] + longest)]
         total = rows[start, 0][:, None] + rows[end, 1]
     first, last = divmod(int(total.argmax()), len(end))
     return float(total[first, last]), int(start[first]), int(end[last])

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import torch
 
 from waystation.errors import InputError, suggest
-from waystation.formats.encoding import IGNORED, Encoded, Gold, Reads, offsets_of, ranges
+from waystation.formats.encoding import IGNORED, Encoded, Gold, Reads, Unit, offsets_of, ranges
 from waystation.scoring import metrics
 from waystation.tasks.examples import Example, TaggingExample
 
 Ints = npt.NDArray[np.int64]
 
 reads: Reads = "scored"
+unit: Unit = "token"
 BATCH = 1000  # distinct words a call of the tokenizer
 BLOCK = 4096  # windows written at once: bounds the memory of index arrays
 

@@ -6,6 +6,8 @@ transformers hands attention over to a registered function and passes the keywor
 
 from __future__ import annotations
 
+import functools
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -44,7 +46,8 @@ def attend(
     one variable-length call; there and in fp32 texts are padded for the call alone.
     """
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))  # [N, heads, D]
-    if query.is_cuda and dropout == 0.0 and query.dtype in (torch.float16, torch.bfloat16):
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    if query.is_cuda and half and dropout == 0.0 and _varlen() is not None:
         return _variable_length(q, k, v, lengths, scaling).unsqueeze(0), None
     if query.is_cuda:
         return _padded(q, k, v, lengths, dropout, scaling).unsqueeze(0), None
@@ -84,14 +87,23 @@ def _variable_length(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: list[int], scaling: float | None
 ) -> torch.Tensor:
     """[N, heads, D] in one call of the flash kernel for ragged batches."""
-    from torch.nn.attention.varlen import varlen_attn
-
     bounds = torch.zeros(len(lengths) + 1, dtype=torch.int32, device=query.device)
     bounds[1:] = torch.tensor(lengths, device=query.device).cumsum(0)
     longest = max(lengths)
-    found = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scaling)
-    assert isinstance(found, torch.Tensor)  # a pair only where more is asked for
+    usual = query.shape[-1] ** -0.5  # what the kernel scales by; some releases let no other be given
+    if scaling is not None and scaling != usual:
+        query = query * (scaling / usual)
+    found: torch.Tensor = _varlen()(query, key, value, bounds, bounds, longest, longest)
     return found
+
+
+@functools.cache
+def _varlen() -> Any:
+    """torch's call for ragged batches, None where this release has none."""
+    try:
+        return import_module("torch.nn.attention.varlen").varlen_attn
+    except (ImportError, AttributeError):
+        return None
 
 
 def _padded(

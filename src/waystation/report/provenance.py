@@ -161,8 +161,9 @@ def _datasets(study: Study, store: Store, made: Plan) -> list[dict[str, Any]]:
         splits = found.setdefault(step.task.id, _dataset(step.task))["splits"]
         entry = splits.setdefault(
             step.split,
-            {"roles": _roles(study, step), "sample": step.task.splits[step.split].sample, "languages": {}},
+            {"roles": _roles(study, step), "sample": False, "languages": {}},
         )
+        entry["sample"] |= step.sample
         if step.language in entry["languages"]:
             continue  # the same data under other labels or another length
         stats = store.manifest(node.id).get("stats", {}) if store.has(node.id) else {}

@@ -39,6 +39,8 @@ def explain(mark: str) -> str:
         return "chain and baseline are both there for these seeds only"
     if mark.startswith("checkpoint selected on "):
         return "the checkpoint was the best on examples held out of the training data in this language"
+    if mark.startswith("cutoff chosen on "):
+        return "labels, or no answer, are predicted at the cutoff that was best on held-out examples in this language"
     return MARKS.get(mark, "")
 
 

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from waystation.analysis.table import Gains
-from waystation.plan import Cost, Node, Plan
+from waystation.costs import Cost
+from waystation.plan import Node, Plan
 from waystation.report.figures import points, signed
 from waystation.report.tables import (
     DEMONSTRATION,

@@ -50,9 +50,12 @@ def words(text: str, language: str | None = None) -> tuple[str, ...]:
 
 
 def counts(gold: Sequence[str], pred: str, language: str | None = None) -> list[int]:
-    """``SPAN_COUNTS`` of one example: exact over all reference answers, the words of the one with the best F1."""
+    """``SPAN_COUNTS`` of one example: exact over all reference answers, the words of the one with the best F1.
+
+    Without a reference answer the right one is empty (SQuAD 2.0, official script).
+    """
     found = words(pred, language)
-    expected = [words(answer, language) for answer in gold]
+    expected = [words(answer, language) for answer in gold] or [()]
     common, total = max((_shared(answer, found) for answer in expected), key=lambda pair: _f1(*pair))
     return [int(found in expected), common, total]
 

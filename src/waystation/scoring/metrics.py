@@ -1,12 +1,14 @@
-"""Metrics of tag sequences, labels, pairs and answers: pure functions of references and predictions.
+"""Metrics of tag sequences, labels, sets of labels, pairs and answers: pure functions of references and predictions.
 
 Every float returned here is in points, 0–100, and is 0.0 where nothing can be counted (no example, no word, no entity).
 A reference or a prediction is a label (``str``) or the tags of one sentence (``list[str]``). Of a question, the
-reference is a list of answers and the prediction one (``str``).
+reference is a list of answers and the prediction one (``str``). Of a text with any number of labels, the reference is a
+list of them and the prediction a ``Ranked``.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain, starmap
@@ -18,7 +20,9 @@ import numpy.typing as npt
 
 from waystation.errors import InputError, suggest
 from waystation.scoring import answers, spans
+from waystation.scoring import labels as label_sets
 from waystation.scoring.answers import SPAN_COUNTS
+from waystation.scoring.labels import RANKED, SET_COUNTS, Ranked
 from waystation.scoring.spans import Tags, same_length
 
 Item = TypeVar("Item")
@@ -36,25 +40,49 @@ _COUNTS = {  # else TAG_COUNTS
     "accuracy": LABEL_COUNTS,
     "retrieval_accuracy": LABEL_COUNTS,
     "mining_f1": PAIR_COUNTS,
+    "micro_f1": SET_COUNTS,
     "answer_f1": SPAN_COUNTS,
     "exact_match": SPAN_COUNTS,
 }
 _OF_TAGS = ("entity_f1", "token_accuracy")
 _OF_LABELS = ("accuracy", "macro_f1", "f1")
+_OF_SETS = ("micro_f1", "macro_f1", "f1", "micro_f1_none", "macro_f1_none", "r_precision", "ndcg")
 _OF_PAIRS = ("retrieval_accuracy", "mining_f1")
 _OF_ANSWERS = ("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa")
-_TAKES_LABEL = {"entity_f1": "TYPE", "f1": "LABEL"}
-_KNOWN = ("entity_f1", "entity_f1:TYPE", "token_accuracy", "accuracy", "macro_f1", "f1:LABEL", *_OF_PAIRS, *_OF_ANSWERS)
+_TAKES = {"entity_f1": ":TYPE", "f1": ":LABEL", "r_precision": "@K", "ndcg": "@K"}
+OF_SETS = tuple(base + _TAKES.get(base, "") for base in _OF_SETS)
+"""Metrics of sets of labels, K from 1 to ``RANKED``."""
+
+_KNOWN = ("entity_f1", "entity_f1:TYPE", "token_accuracy", "accuracy", *OF_SETS, *_OF_PAIRS, *_OF_ANSWERS)
+
+
+_SCORED = {
+    "tags of words": _OF_TAGS,
+    "answers": _OF_ANSWERS,
+    "labels": (*_OF_LABELS, *_OF_PAIRS),
+    "sets of labels": _OF_SETS,
+}
+
+
+def split(name: str) -> tuple[str, str, str]:
+    """A metric's name in its parts: ``f1:ENTITY`` is f1, ":" and ENTITY, ``ndcg@5`` is ndcg, "@" and 5."""
+    base, mark, argument = re.fullmatch("(?s)([^:@]*)([:@]?)(.*)", name).groups()  # type: ignore[union-attr]
+    return base, mark, argument
 
 
 def check(name: str, labels: Iterable[str] | None = None) -> None:
     """Refuse a metric name that ``score`` does not know or, where ``labels`` are given, whose label is none of them."""
-    base, colon, label = name.partition(":")
-    if base not in _OF_TAGS + _OF_LABELS + _OF_PAIRS + _OF_ANSWERS or (colon and base not in _TAKES_LABEL):
+    base, mark, label = split(name)
+    takes = _TAKES.get(base, "")
+    if base not in _OF_TAGS + _OF_LABELS + _OF_SETS + _OF_PAIRS + _OF_ANSWERS or (mark and mark != takes[:1]):
         near = suggest(name, _KNOWN) or suggest(base, _KNOWN)
         raise InputError(f"unknown metric '{name}'{near}; known: {', '.join(_KNOWN)}")
-    if (base == "f1" or colon) and not label:
-        raise InputError(f"metric '{name}' needs a label: write {base}:{_TAKES_LABEL[base]}")
+    if takes == "@K":
+        if label not in map(str, range(1, RANKED + 1)):
+            raise InputError(f"metric '{name}' needs how many labels to look at: write {base}@1 to {base}@{RANKED}")
+        return
+    if (base == "f1" or mark) and not label:
+        raise InputError(f"metric '{name}' needs a label: write {base}{takes}")
     known = None if labels is None else list(labels)
     if label and known is not None and label not in known:
         raise InputError(
@@ -63,27 +91,36 @@ def check(name: str, labels: Iterable[str] | None = None) -> None:
 
 
 def score(
-    names: Iterable[str], golds: Sequence[Any], preds: Sequence[Any], language: str | None = None
+    names: Iterable[str],
+    golds: Sequence[Any],
+    preds: Sequence[Any],
+    language: str | None = None,
+    labels: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Score a corpus in one language by several metrics: metric name, as in task records, → points.
 
-    MLQA's metrics go by the rules of its language; the others ask for none.
+    MLQA's metrics go by the rules of its language; the macro average over sets of labels is over all ``labels`` of
+    the task. The others ask for neither.
     """
     names = list(names)
     for name in names:
         check(name)
-        base = name.partition(":")[0]
-        wanted = "tags of words" if base in _OF_TAGS else "answers" if base in _OF_ANSWERS else "labels"
-        if golds and wanted != _kind(golds[0], preds[0]):
-            raise InputError(f"metric '{name}' scores {wanted}; these examples have none")
+        base = split(name)[0]
+        kinds = [kind for kind, bases in _SCORED.items() if base in bases]
+        if golds and _kind(golds[0], preds[0]) not in kinds:
+            raise InputError(f"metric '{name}' scores {' or '.join(kinds)}; these examples have none")
         if base.endswith("_mlqa") and language is None:
             raise InputError(f"metric '{name}' needs the language of the answers: say which")
+        if base.startswith("macro_f1") and labels is None and golds and isinstance(preds[0], Ranked):
+            raise InputError(f"metric '{name}' needs the labels of the task: say which")
     by_type = entity_totals(golds, preds) if any(name.startswith("entity_f1") for name in names) else {}
-    return {name: _one(name, golds, preds, by_type, language) for name in names}
+    return {name: _one(name, golds, preds, by_type, language, labels or ()) for name in names}
 
 
 def _kind(gold: Any, pred: Any) -> str:
     """What an example is scored by."""
+    if isinstance(pred, Ranked):
+        return "sets of labels"
     return "labels" if isinstance(gold, str) else "answers" if isinstance(pred, str) else "tags of words"
 
 
@@ -93,8 +130,11 @@ def _one(
     preds: Sequence[Any],
     by_type: dict[str, tuple[int, int, int]],
     language: str | None,
+    labels: Sequence[str],
 ) -> float:
-    base, _, label = name.partition(":")
+    base, _, label = split(name)
+    if preds and isinstance(preds[0], Ranked):
+        return _of_sets(base, label, golds, preds, labels)
     match base:
         case "entity_f1":
             return _entity_f1(by_type, label or None)
@@ -112,6 +152,21 @@ def _one(
             return from_counts(base.removesuffix("_mlqa"), counted)
         case _:
             return class_f1(golds, preds, label)
+
+
+def _of_sets(base: str, argument: str, golds: Sequence[Any], preds: Sequence[Ranked], labels: Sequence[str]) -> float:
+    _pairs(golds, preds)
+    none = base.endswith("_none")
+    match base.removesuffix("_none"):
+        case "micro_f1":
+            return label_sets.micro_f1(golds, preds, none)
+        case "macro_f1":
+            return label_sets.macro_f1(golds, preds, labels, none)
+        case "f1":
+            return label_sets.label_f1(golds, preds, argument)
+        case ranked:
+            metric = label_sets.ndcg if ranked == "ndcg" else label_sets.r_precision
+            return metric(golds, [pred.ranking for pred in preds], int(argument))
 
 
 # Entities
@@ -195,12 +250,14 @@ def pair_counts(gold: str, pred: str) -> list[int]:
 
 
 def counts(gold: Tags | str, pred: Tags | str) -> list[int]:
-    """Counts of one example as stored beside its prediction: ``TAG_COUNTS``, ``LABEL_COUNTS`` or ``SPAN_COUNTS``.
+    """Counts of one example as stored beside its prediction: ``TAG_``, ``LABEL_``, ``SET_`` or ``SPAN_COUNTS``.
 
     Plain reference tags (parts of speech) mark no entities: the three counts of entities are 0.
     """
     if isinstance(gold, str):
         return [int(gold == pred)]
+    if isinstance(pred, Ranked):
+        return label_sets.counts(gold, pred)
     if isinstance(pred, str):
         return answers.counts(gold, pred)
     found: list[int] = counts_of([gold], [pred])[0].tolist()
@@ -215,11 +272,10 @@ def counts_of(golds: Sequence[Any], preds: Sequence[Any]) -> npt.NDArray[np.int6
     columns: list[list[npt.NDArray[np.int64]]] = []
     for block in spans.compare(golds, preds, plain=True):
         sentence = np.repeat(np.arange(len(block.sizes)), block.sizes)
-        found = (sentence[place] for place, _ in (block.right, block.predicted, block.gold))
-        columns.append([*(np.bincount(each, minlength=len(block.sizes)) for each in found), block.sizes])
-    right, predicted, wanted, tokens = np.hstack(columns)
-    correct = [len(gold) if gold == pred else sum(map(eq, gold, pred)) for gold, pred in pairs]
-    return np.stack([right, predicted, wanted, np.array(correct), tokens], axis=1)
+        places = (block.right[0], block.predicted[0], block.gold[0], block.wrong)
+        *entities, wrong = (np.bincount(sentence[place], minlength=len(block.sizes)) for place in places)
+        columns.append([*entities, block.sizes - wrong, block.sizes])
+    return np.hstack(columns).T
 
 
 def from_counts(name: str, counts: npt.ArrayLike) -> float:
@@ -237,7 +293,7 @@ def from_totals(name: str, totals: npt.NDArray[Any], examples: npt.ArrayLike) ->
     check(name)
     column = dict(zip(_COUNTS.get(name, TAG_COUNTS), np.moveaxis(totals, -1, 0), strict=True))
     match name:
-        case "entity_f1" | "mining_f1":
+        case "entity_f1" | "mining_f1" | "micro_f1":
             above, below = 2 * column["tp"], column["predicted"] + column["gold"]
         case "token_accuracy":
             above, below = column["correct"], column["tokens"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import chain, pairwise
-from operator import iconcat, ne
+from itertools import chain
+from operator import iconcat
 from typing import Self
 
 import numpy as np
@@ -22,8 +22,8 @@ Tags = Sequence[str]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-BLOCK = 32_000
-"""Words compared at a time: their arrays stay in the processor's cache."""
+BLOCK = 1000
+"""Sentences compared at a time: their arrays stay in the processor's cache."""
 
 _LEADING = np.array([2 ** (8 * size) - 1 for size in range(9)], np.uint64)  # masks of the first bytes of eight
 
@@ -33,31 +33,27 @@ class Compared:
     """Entities of a block of sentences, reference against prediction.
 
     ``right``, ``predicted`` and ``gold`` have a column for each entity found rightly, predicted, in the reference: its
-    first word, numbered through the block, and its type's place in ``types``; int64 [2, n]. ``sizes`` int64
-    [sentences]: words of each.
+    first word, numbered through the block, and its type's place in ``types``; int64 [2, n]. ``wrong`` int64 [n]: words
+    of another tag than the reference's. ``sizes`` int64 [sentences]: words of each.
     """
 
     types: list[str]
     sizes: Ints
+    wrong: Ints
     right: Ints
     predicted: Ints
     gold: Ints
 
 
 def compare(golds: Sequence[Tags], preds: Sequence[Tags], *, plain: bool = False) -> Iterator[Compared]:
-    """Compare references with as many predictions, in blocks of about ``BLOCK`` words.
+    """Compare references with as many predictions, in blocks of ``BLOCK`` sentences.
 
     A tag that marks no entity (a part of speech) is refused. With ``plain``, a sentence whose reference has one holds
     no entities instead, in the prediction neither. Raises InputError, also where a prediction has not one tag for each
     word.
     """
-    sizes = np.fromiter(map(len, golds), np.int64, len(golds))
-    if (sizes != np.fromiter(map(len, preds), np.int64, len(preds))).any():
-        for gold, pred in zip(golds, preds, strict=True):
-            same_length(gold, pred)
-    edges = np.flatnonzero(np.diff(np.cumsum(sizes) // BLOCK)) + 1
-    for low, high in pairwise([0, *edges.tolist(), len(golds)]):
-        yield _compare(golds[low:high], preds[low:high], sizes[low:high], plain)
+    for low in range(0, len(golds), BLOCK):
+        yield _compare(golds[low : low + BLOCK], preds[low : low + BLOCK], plain)
 
 
 def entities(tags: Tags) -> list[tuple[str, int, int]]:
@@ -78,53 +74,50 @@ def same_length(gold: Tags, pred: Tags) -> None:
         raise InputError(f"{len(pred)} tags predicted for a sentence of {len(gold)} words; there must be one for each")
 
 
-def _compare(golds: Sequence[Tags], preds: Sequence[Tags], sizes: Ints, plain: bool) -> Compared:
-    # Many predictions are wholly right and need not be read: only those that differ follow the references.
-    differs = np.fromiter(map(ne, golds, preds), bool, len(golds))
-    others = np.flatnonzero(differs)
-    flat: list[str] = reduce(iconcat, chain(golds, map(preds.__getitem__, others.tolist())), [])
-    ends = np.cumsum(np.concatenate([sizes, sizes[others]]))
-    words = int(sizes.sum())
+def _compare(golds: Sequence[Tags], preds: Sequence[Tags], plain: bool) -> Compared:
+    sizes = np.fromiter(map(len, golds), np.int64, len(golds))
+    if (sizes != np.fromiter(map(len, preds), np.int64, len(preds))).any():
+        for gold, pred in zip(golds, preds, strict=True):
+            same_length(gold, pred)
+    flat: list[str] = reduce(iconcat, chain(golds, preds), [])
+    ends, words = np.cumsum(sizes), len(flat) // 2
     marked = _marked(flat)
-    if plain and marked.stray.any():
-        sentence = np.concatenate([np.arange(len(sizes)), others])[np.searchsorted(ends, marked.at, "right")]
-        marked = marked[~np.isin(sentence, sentence[marked.stray & (marked.at < words)])]
-    _refuse(marked.stray, marked.at, flat)
-    types, kind, first, last = _spans(marked, flat, ends)
+    wrong = _wrong(marked, words)
+    stray = marked.stray
+    if plain and stray.any():
+        sentence = np.searchsorted(ends, marked.at % words, "right")
+        marked = marked[~np.isin(sentence, sentence[stray & (marked.at < words)])]
+        stray = marked.stray
+    _refuse(stray, marked.at, flat)
+    types, kind, first, last = _spans(marked, flat, np.concatenate([ends, ends + words]))
 
     key = (last - first) * len(types) + kind  # its length and type: what tells entities with one first word apart
     split = int(np.searchsorted(first, words))
-    wanted, found = np.stack([first[:split], kind[:split]]), np.stack([first[split:], kind[split:]])
-    found[0] += np.repeat(ends[others] - ends[len(sizes) :], sizes[others])[found[0] - words]  # the reference's words
+    wanted, found = np.stack([first[:split], kind[:split]]), np.stack([first[split:] - words, kind[split:]])
     begun = np.full(words, -1)
     begun[found[0]] = key[split:]
-    easy = np.repeat(~differs, sizes)[wanted[0]]
-    right = easy | (begun[wanted[0]] == key[:split])
-    return Compared(types, sizes, wanted[:, right], np.hstack([wanted[:, easy], found]), wanted)
+    return Compared(types, sizes, wrong, wanted[:, begun[wanted[0]] == key[:split]], found, wanted)
 
 
 @dataclass(frozen=True)
 class _Marked:
-    """The tags other than O: their places among all [n]; in the bytes of ``text`` their first and how many."""
+    """The tags other than O: their places among all [n], and their bytes, eight in a number: uint64 [columns, n]."""
 
-    text: npt.NDArray[np.uint8]
     at: Ints
-    start: Ints
-    size: Ints
+    columns: npt.NDArray[np.uint64]
 
     def __getitem__(self, kept: Bools) -> Self:
-        return replace(self, at=self.at[kept], start=self.start[kept], size=self.size[kept])
+        return replace(self, at=self.at[kept], columns=self.columns[:, kept])
 
-    @property
-    def begins(self) -> Bools:
-        """Whether they begin an entity whatever stands before."""
-        found: Bools = self.text[self.start] == ord("B")
+    def byte(self, place: int) -> npt.NDArray[np.uint8]:
+        """The first byte of each, or the second."""
+        found: npt.NDArray[np.uint8] = (self.columns[0] >> (8 * place)).astype(np.uint8)
         return found
 
     @property
     def stray(self) -> Bools:
         """Whether they mark no entity."""
-        mark, dash = self.text[self.start], self.text[self.start + 1]
+        mark, dash = self.byte(0), self.byte(1)
         found: Bools = ~(((mark == ord("B")) | (mark == ord("I"))) & ((dash == ord("-")) | (dash == 0)))
         return found
 
@@ -138,7 +131,23 @@ def _marked(tags: Sequence[str]) -> _Marked:
         raise InputError("a tag contains the character NUL; remove it")
     at = np.flatnonzero(~is_o[end[:-1]]) if tags else end[:0]
     start = end[at] + 1
-    return _Marked(text, at, start, end[at + 1] - start)
+    size = end[at + 1] - start
+    eights = np.ndarray((len(text) - 7,), "<u8", text, 0, (1,))  # any eight bytes of the text
+    columns = [
+        eights[np.minimum(start + low, len(eights) - 1)] & _LEADING.take(size - low, mode="clip")
+        for low in range(0, max(1, int(size.max(initial=0))), 8)
+    ]
+    return _Marked(at, np.stack(columns))
+
+
+def _wrong(marked: _Marked, words: int) -> Ints:
+    """Of so many words of the references, and as many predicted that follow them: those whose tags differ."""
+    found = np.zeros(words, bool)
+    for column in marked.columns:
+        tags = np.full(2 * words, ord("O"), np.uint64)
+        tags[marked.at] = column
+        found |= tags[:words] != tags[words:]
+    return np.flatnonzero(found)
 
 
 def _refuse(stray: Bools, at: Ints, tags: Sequence[str]) -> None:
@@ -157,25 +166,21 @@ def _spans(marked: _Marked, tags: Sequence[str], ends: Ints) -> tuple[list[str],
         return [], at, at, at
     head = np.zeros(ends[-1] + 1, bool)
     head[ends] = True
-    opens = marked.begins | head[at]
+    opens = (marked.byte(0) == ord("B")) | head[at]
     opens[0] = True
     opens[1:] |= at[1:] != at[:-1] + 1
-    columns = []  # types as numbers, eight bytes in each
-    eights = np.ndarray((len(marked.text) - 7,), "<u8", marked.text, 0, (1,))  # any eight bytes of the text
-    for low in range(2, max(3, int(marked.size.max())), 8):
-        column = eights.take(marked.start + low, mode="clip") & _LEADING[np.clip(marked.size - low, 0, 8)]
-        if low == 2:
-            column[marked.size <= 2] = ord("_")
+    types = [marked.columns[0] >> 16, *marked.columns[1:]]
+    types[0][types[0] == 0] = ord("_")
+    for column in types:
         opens[1:] |= column[1:] != column[:-1]
-        columns.append(column)
     begun = np.flatnonzero(opens)
     kind = np.zeros(len(begun), np.int64)
-    for column in columns:
+    for column in types:
         kind = np.unique(column[begun], return_inverse=True)[1] + len(begun) * kind
-        if column is not columns[0]:
+        if column is not types[0]:
             kind = np.unique(kind, return_inverse=True)[1]
     first = at[begun]
     example = np.empty(kind.max() + 1, np.int64)
     example[kind] = first
-    types = [tags[place][2:] or "_" for place in example.tolist()]
-    return types, kind, first, at[np.append(begun[1:], len(at)) - 1] + 1
+    names = [tags[place][2:] or "_" for place in example.tolist()]
+    return names, kind, first, at[np.append(begun[1:], len(at)) - 1] + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,9 @@ class Context:
         """Evaluations that were in the store when first asked, by what is equal in them but the languages."""
         found: dict[str, list[str]] = {}
         for key in self.store.identities():
-            manifest = self.store.manifest(key)
+            manifest: dict[str, Any] = {"kind": None}
+            with contextlib.suppress(InputError):  # a damaged one is `store verify`'s affair
+                manifest = self.store.manifest(key)
             if manifest["kind"] == "evaluate":
                 step = {name: value for name, value in manifest["identity"].items() if name != "encodings"}
                 found.setdefault(digest(step), []).append(key)

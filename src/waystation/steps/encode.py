@@ -32,15 +32,17 @@ def perform(step: EncodeStep, folder: Path, context: Context) -> dict[str, Any]:
         form = formats.get(step.format)
         outputs = form.outputs(step.labels, step.scheme)
         encoded = form.encode(examples, context.tokenizer, outputs, step.max_length, step.stride)
+    if step.format == "span":
+        encoded.stats["longest_answer"] = step.task.longest_answer
     if not len(encoded):
         raise InputError(f"task '{step.task.id}' has no examples in split {step.split}, language {step.language}")
     longest, room = int(np.diff(encoded.offsets).max()), context.checkpoint.longest
     if longest > room:
         raise InputError(f"max_length {step.max_length} is more than the {room} tokens the backbone can read; lower it")
     encoding.save(encoded, folder)
-    files = step.task.splits[step.split]
     return {
         "stats": encoded.stats | {"examples": len(encoded)},
-        "sample": files.sample,
+        "sample": step.sample,
+        "source": sources.words(step.task, step.split, step.language, context.data),
         "clusters": len(set(encoded.clusters) - {None}),
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from waystation import formats
+from waystation.errors import InputError
 from waystation.evaluation.predict import predict
 from waystation.formats import encoding
 from waystation.formats.encoding import Encoded
 from waystation.models.vocabulary import Rows, active_rows, lookup
 from waystation.scoring import metrics
+from waystation.scoring.labels import Ranked
 from waystation.steps import models, retrieve, trunk
 from waystation.steps.context import Context
 from waystation.steps.records import EvaluateStep, step_id
 from waystation.steps.retrieve import Columns, Predictor
+from waystation.store import link
 
 
 def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any]:
@@ -45,10 +48,12 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         context.on_progress(tokens / max(1, total), code)
         details[code] = language_details(encoded, len(asked))
     for code in sets:
-        shutil.copyfile(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
+        link(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
+    chosen = {} if step.model is None else context.store.manifest(step.model)
     return {
         "languages": details,
-        "selected_on": None if step.model is None else context.store.manifest(step.model)["selected_on"],
+        # on which language the model's checkpoint was chosen, and the cutoff of its predictions
+        **{name: chosen.get(name) for name in ("selected_on", "cutoff", "cutoff_on")},
         "tokens": tokens,
         "seconds": round(time.monotonic() - started, 3),
         "numerics": context.numerics(),
@@ -58,15 +63,16 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
 def _adopt(step: EvaluateStep, context: Context, workspace: Path) -> None:
     """Take over languages from earlier evaluations of the same model: a study that gains one tests that alone."""
     for key in context.evaluations.get(step.all_but_languages(), []):
-        manifest = context.store.manifest(key)
-        if manifest["numerics"] != context.numerics():
-            continue
-        for code, encoding_of in manifest["identity"]["encodings"].items():
-            if step.encodings.get(code) == encoding_of:
-                name = f"language={code}.parquet"
-                temporary = workspace / f"{name}.part"
-                shutil.copyfile(context.store.folder(key) / name, temporary)
-                os.replace(temporary, workspace / name)
+        with contextlib.suppress(InputError, FileNotFoundError):  # another process may be pruning it
+            manifest = context.store.manifest(key)
+            if manifest["numerics"] != context.numerics():
+                continue
+            for code, encoding_of in manifest["identity"]["encodings"].items():
+                if step.encodings.get(code) == encoding_of:
+                    name = f"language={code}.parquet"
+                    temporary = workspace / f"{name}.part"
+                    link(context.store.folder(key) / name, temporary)
+                    os.replace(temporary, workspace / name)
 
 
 def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
@@ -75,6 +81,7 @@ def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
     states = {code: trunk.stored(context, key) for code, key in step.trunks.items()}
     places = lookup(rows, context.checkpoint.vocabulary)
     trained = models.read(context, step.model)
+    cutoff = None if step.model is None else context.store.manifest(step.model).get("cutoff")
     model = models.build(context, step, trained, rows, context.backbone.layers, frozen=step.frozen)
     model.to(context.accelerator.device)
 
@@ -85,13 +92,15 @@ def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
             places,
             form,
             outputs,
+            cutoff=cutoff,
             tokens_per_micro_batch=step.tokens_per_micro_batch,
             trunk=states.get(code),
             should_stop=context.should_stop,
         )
         counts = metrics.counts_of(encoded.gold, predictions).tolist()
         columns = {"id": encoded.ids, "cluster": encoded.clusters, "gold": encoded.gold}
-        return {**columns, "pred": predictions, "counts": counts}
+        ranking = [pred.ranking for pred in predictions if isinstance(pred, Ranked)]
+        return {**columns, "pred": predictions, "counts": counts, **({"ranking": ranking} if ranking else {})}
 
     return answer
 
@@ -102,6 +111,8 @@ def _write(path: Path, columns: Columns) -> None:
     import pyarrow.parquet as pq
 
     kinds = {"cluster": pa.string(), "counts": pa.list_(pa.int32())}
+    lists = [name for name, column in columns.items() if name != "counts" and isinstance(next(iter(column), 0), list)]
+    kinds |= dict.fromkeys(lists, pa.list_(pa.string()))  # which cannot be seen where all of them are empty
     table = pa.table({name: pa.array(column, kinds.get(name)) for name, column in columns.items()})
     temporary = path.with_suffix(".part")
     pq.write_table(table, temporary, compression="zstd")

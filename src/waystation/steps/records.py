@@ -78,13 +78,21 @@ class Retrieval(Record):
 
     ``layer``: k the output of block k, -1 that of the last. ``pooling``: the mean over all tokens, special ones
     included, or the first token. ``direction``: which side asks; ``mining`` looks in both directions for the pairs
-    among sentences most of which have no translation.
+    among sentences most of which have no translation. ``index``: a string for faiss's index_factory ("IVF4096,Flat"),
+    for pools of millions; None searches exactly.
     """
 
     layer: Annotated[int, IDENTITY]
     pooling: Annotated[Literal["mean", "first"], IDENTITY]
     prefix: Annotated[str, IDENTITY]
     direction: Annotated[Literal["from-english", "to-english", "mining"], IDENTITY]
+    index: Annotated[str | None, IDENTITY] = None
+
+    @model_validator(mode="after")
+    def _index_fits(self) -> Retrieval:
+        if self.index is not None and self.direction == "mining":
+            raise ValueError("index is for looking up translations; mining searches exactly")
+        return self
 
     def blocks(self, depth: int) -> int:
         """How many of ``depth`` blocks the layer needs. Raises InputError where there is no such layer."""
@@ -97,9 +105,10 @@ class EncodeStep(Record):
     """Examples of one task, split and language as ragged token arrays."""
 
     kind: Annotated[Literal["encode"], IDENTITY] = "encode"
-    version: Annotated[int, IDENTITY] = 2
+    version: Annotated[int, IDENTITY] = 3
     task: Annotated[Task, EXECUTION]
     content: Annotated[str, IDENTITY]
+    sample: Annotated[bool, EXECUTION] = False
     split: Annotated[Split, IDENTITY]
     language: Annotated[str, IDENTITY]
     format: Annotated[FormatName, IDENTITY]
@@ -135,7 +144,9 @@ class TrainStep(Record):
 class TrunkStep(Record):
     """What the embedding and the lowest ``blocks`` make of every token of an encoding.
 
-    ``source``: the trained model whose weights these are, None where they are the backbone's own.
+    ``source``: the trained model whose weights these are, None where they are the backbone's own. ``visits``: examples
+    that trainings of the plan read, ``passes``: evaluations, which read all; ``max_bytes``: what all trunks of the
+    store may take together.
     """
 
     kind: Annotated[Literal["trunk"], IDENTITY] = "trunk"
@@ -146,6 +157,8 @@ class TrunkStep(Record):
     encoding: Annotated[str, IDENTITY]
     precision: Annotated[Precision, IDENTITY] = "fp32"
     max_bytes: Annotated[float, EXECUTION]
+    visits: Annotated[int, EXECUTION] = 0
+    passes: Annotated[int, EXECUTION] = 0
     tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
 
 

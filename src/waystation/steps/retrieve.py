@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def look_up(encoded: Encoded, vectors: npt.NDArray[np.float32], asked: Retrieval
     others = np.setdiff1d(np.arange(len(encoded)), ours)
     ids, names = np.array(encoded.ids, object), ours.tolist()
     gold = [str(encoded.gold[at]) for at in names]
-    find = _mined if asked.direction == "mining" else _nearest
+    find = _mined if asked.direction == "mining" else partial(_nearest, index=asked.index)
     return {
         "id": ids[ours].tolist(),
         "cluster": [encoded.clusters[at] for at in names],
@@ -76,9 +77,14 @@ def look_up(encoded: Encoded, vectors: npt.NDArray[np.float32], asked: Retrieval
 
 
 def _nearest(
-    queries: npt.NDArray[np.float32], pool: npt.NDArray[np.float32], gold: list[str], names: npt.NDArray[Any]
+    queries: npt.NDArray[np.float32],
+    pool: npt.NDArray[np.float32],
+    gold: list[str],
+    names: npt.NDArray[Any],
+    index: str | None,
 ) -> Columns:
-    pred = names[search.nearest(queries, pool)].tolist()
+    found = search.top_k(queries, pool, 1, index)[0][:, 0]
+    pred = np.where(found >= 0, names[found], "").tolist()  # an index may find nothing
     return {"pred": pred, "counts": [metrics.counts(*pair) for pair in zip(gold, pred, strict=True)]}
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from waystation import backbones, formats
 from waystation.errors import InputError, WaystationError
-from waystation.evaluation.predict import predict
+from waystation.evaluation.predict import tuned
 from waystation.formats import encoding
+from waystation.formats.encoding import Gold
 from waystation.models.encoder import TaskModel
 from waystation.models.vocabulary import active_rows, lookup
 from waystation.records import derive
@@ -62,25 +63,25 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         derive(step.seed, "head", step.phase),
         recipe.frozen,
     )
-    validate = None
-    if recipe.validation is not None:
-        outputs = form.outputs(step.labels, step.scheme)
-        metric = usual_metrics(step.format, step.scheme == "plain")[0]
 
-        def validate(model: TaskModel) -> float:
-            with context.accelerator.autocast():
-                found = predict(
-                    model,
-                    encoded,
-                    places,
-                    form,
-                    outputs,
-                    examples=held,
-                    tokens_per_micro_batch=recipe.tokens_per_micro_batch,
-                    trunk=states,
-                )
-            golds = [encoded.gold[i] for i in held.tolist()]
-            return metrics.score([metric], golds, found)[metric]
+    def on_held(model: TaskModel) -> tuple[float | None, list[Gold]]:
+        with context.accelerator.autocast():
+            return tuned(
+                model,
+                encoded,
+                places,
+                form,
+                form.outputs(step.labels, step.scheme),
+                examples=held,
+                tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+                trunk=states,
+            )
+
+    metric = usual_metrics(step.format, step.scheme == "plain")[0]
+
+    def validate(model: TaskModel) -> float:
+        golds = [encoded.gold[i] for i in held.tolist()]
+        return metrics.score([metric], golds, on_held(model)[1])[metric]
 
     log = train(
         model,
@@ -96,12 +97,16 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
             passes=None if step.subset is None else step.subset.passes,
             keep_state=context.keep == "all",
             trunk=states,
-            validate=validate,
+            numerics=context.numerics(),
+            validate=None if recipe.validation is None else validate,
             on_update=lambda update, loss: context.on_progress(update / recipe.updates, f"loss {loss:.3f}"),
             should_stop=context.should_stop,
         ),
         context.accelerator,
     )
+    cutoff = None
+    if recipe.validation is not None and isinstance(form, encoding.WithCutoff):
+        cutoff = on_held(model)[0]
     embedding = parent.embedding
     if recipe.frozen is None:
         embedding = embedding.updated(rows, model.encoder.embedding.detach().cpu(), log.factor)
@@ -114,6 +119,7 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
     )
     if context.keep == "all":
         checkpoint_files.copy(context.store.workspace(step_id(step)), folder)
+    source = context.store.manifest(step.encoding)["identity"]["language"]
     selected = recipe.validation is not None and recipe.validation.select == "best"
     shape = backbones.shape(context.backbone)
     if shape is not None and recipe.frozen is not None:
@@ -129,6 +135,18 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         "loss": log.losses[-1] if log.losses else None,
         "validation": log.validation,
         # the language on which the checkpoint was chosen; None: the last one, chosen on nothing
-        "selected_on": context.store.manifest(step.encoding)["identity"]["language"] if selected else None,
-        "numerics": context.numerics() | {"tokens_per_micro_batch": log.budget or recipe.tokens_per_micro_batch},
+        "selected_on": source if selected else None,
+        # likewise the cutoff of predictions; None: the format's own, where it has one
+        "cutoff": cutoff,
+        "cutoff_on": None if cutoff is None else source,
+        "numerics": context.numerics()
+        | {"tokens_per_micro_batch": log.budget or recipe.tokens_per_micro_batch}
+        | _changed(log.numerics),
     }
+
+
+def _changed(classes: list[dict[str, Any]]) -> dict[str, str]:
+    """What differed in the numerics classes that a training went through before its last."""
+    *before, last = classes
+    told = [", ".join(f"{name} {value}" for name, value in one.items() if last.get(name) != value) for one in before]
+    return {"before": "; ".join(told)} if told else {}

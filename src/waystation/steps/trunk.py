@@ -9,6 +9,7 @@ from typing import Any
 from waystation.errors import WaystationError
 from waystation.formats import encoding
 from waystation.models.vocabulary import active_rows, lookup
+from waystation.retention import trunk_bytes, worthwhile
 from waystation.steps import models
 from waystation.steps.context import Context
 from waystation.steps.records import TrunkStep
@@ -16,15 +17,21 @@ from waystation.training import trunk
 
 
 def perform(step: TrunkStep, folder: Path, context: Context) -> dict[str, Any]:
-    """Write the states into ``folder``; nothing where they would take more than ``max_bytes`` or cannot be packed.
+    """Write the states into ``folder``; nothing where that is not ``worthwhile`` or the encoder cannot be packed.
 
     What reads the artifact then runs the trunk itself, each time.
     """
     encoded = encoding.load(context.store.folder(step.encoding), context.store.manifest(step.encoding)["stats"])
     checkpoint = context.checkpoint
     size = trunk.size(encoded, int(checkpoint.config.hidden_size))
-    details: dict[str, Any] = {"tokens": len(encoded.tokens), "stored": False, "numerics": context.numerics()}
-    if size > step.max_bytes or not checkpoint.packable:
+    details: dict[str, Any] = {
+        "tokens": len(encoded.tokens),
+        "examples": len(encoded),
+        "bytes": size if checkpoint.packable else None,
+        "stored": False,
+        "numerics": context.numerics(),
+    }
+    if not checkpoint.packable or not worthwhile(step, len(encoded), size, trunk_bytes(context.store)):
         return details
     started = time.monotonic()
     try:

@@ -4,45 +4,25 @@ Hand-written carrier sentences with slots are filled from lexicons (``data/mini`
 rest ours; not reviewed by native speakers). Every pool of the corpus, target train, general, domain, harmful and
 test, has carriers and lexicons of its own, so no sentence frame and no entity is shared between them. The truth is
 planted by construction and never by choice of seeds: see ``KEY``. It is a demonstration, not evidence about language.
+Small tasks of every format from the same material are in ``mini_formats``.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from itertools import pairwise, product
 from statistics import fmean
 from types import MappingProxyType
-from typing import NamedTuple, TypedDict
-
-import yaml
+from typing import NamedTuple
 
 from waystation.errors import InputError, suggest
-from waystation.tasks.examples import TaggingExample
+from waystation.tasks import mini_formats
+from waystation.tasks.examples import Example, TaggingExample
+from waystation.tasks.mini_carriers import FORMATS, LANGUAGES, NAMES, TERMS, fill, folder, material, number
 
 VERSION = 1
-"""Raise it when this file changes what ``read`` yields; changed data files are seen by themselves."""
-
-LANGUAGES = ("en", "de", "es", "fr", "ru", "sw")
-NAMES = ("PERSON", "PLACE")
-TERMS = ("ILLNESS", "REMEDY")
-SLOTS: Mapping[str, str | None] = MappingProxyType(
-    {
-        "PERSON": "PERSON",
-        "CITY": "PLACE",
-        "LAND": "PLACE",
-        "ILLNESS": "ILLNESS",
-        "REMEDY": "REMEDY",
-        "THING": None,
-        "TITLE": None,
-        "NUMBER": None,
-    }
-)
-"""Slot → type of the mention that fills it; None for fillers that are no mention (goods, book titles, numbers)."""
+"""Raise it when the code changes what the tasks here yield; changed data files are seen by themselves."""
 
 
 class Part(NamedTuple):
@@ -115,32 +95,23 @@ def _named(group: Sequence[str]) -> str:
     return " and ".join(group)
 
 
-class Carrier(NamedTuple):
-    """One hand-written sentence with slots; ``id`` is the cluster of every sentence made from it."""
-
-    id: str
-    words: tuple[str, ...]
-
-
-class Material(NamedTuple):
-    """Carriers and lexicon (slot → fillers) of one pool and language. Names are (given, family) groups."""
-
-    carriers: tuple[Carrier, ...]
-    names: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
-    fillers: Mapping[str, tuple[str, ...]]
+def read(task_id: str, split: str, language: str) -> Iterator[Example]:
+    """Yield the examples of one task, split and language; always the same ones, in the same order."""
+    _check(task_id, split, language)
+    return (mini_formats.read if task_id in mini_formats.TASKS else _tagged)(task_id, split, language)
 
 
-def read(task_id: str, split: str, language: str) -> Iterator[TaggingExample]:
-    """Yield the sentences of one task, split and language; always the same ones, in the same order."""
-    part = _part(task_id, split, language)
+def _tagged(task_id: str, split: str, language: str) -> Iterator[TaggingExample]:
+    part = PARTS[task_id, split]
     stuff = material(part.pool, language, part.share)
     name = f"{task_id}/{split}/{language}"
     made: set[tuple[str, ...]] = set()
     turn = 0
     while len(made) < part.size:
         # One sentence of each carrier per round, each round in another order.
-        for carrier in sorted(stuff.carriers, key=lambda c: _number(name, turn, c.id)):
-            words, tags = _fill(carrier, stuff, part.labels, f"{name}/{turn}")
+        for carrier in sorted(stuff.carriers, key=lambda c: number(name, turn, c.id)):
+            sentence = fill(carrier, stuff, f"{name}/{turn}")
+            words, tags = sentence.words, sentence.tags(part.labels)
             if words in made:
                 continue
             if task_id == HARMFUL:
@@ -152,26 +123,15 @@ def read(task_id: str, split: str, language: str) -> Iterator[TaggingExample]:
         turn += 1
 
 
-def version() -> str:
-    """Digest of everything that decides what ``read`` yields: the fingerprint of every mini task."""
+def version(task_id: str) -> str:
+    """Digest of everything that decides what ``read`` yields for a task: part of its fingerprint."""
     sha = hashlib.sha256(f"mini {VERSION}".encode())
-    for entry in sorted(_folder().iterdir(), key=lambda e: e.name):
-        if entry.name.endswith((".yaml", ".csv")):
+    for entry in sorted(folder().iterdir(), key=lambda e: e.name):
+        if entry.name.endswith((".yaml", ".csv")) and entry.name != FORMATS:
             sha.update(f"\n{entry.name}\n".encode() + entry.read_bytes())
+    if task_id in mini_formats.TASKS:
+        sha.update(f"formats {mini_formats.VERSION}\n".encode() + (folder() / FORMATS).read_bytes())
     return sha.hexdigest()
-
-
-def material(pool: str, language: str, share: tuple[int, int] = (0, 1)) -> Material:
-    """Carriers and lexicon of one pool, or the share of it that begins at ``share[0]`` with step ``share[1]``."""
-    first, step = share
-    document = _document(language)
-    lines = document["carriers"][pool].splitlines()
-    carriers = [Carrier(f"{language}-{pool}-{n:02}", tuple(line.split())) for n, line in enumerate(lines)]
-    return Material(
-        tuple(carriers[first::step]),
-        tuple((tuple(g["given"][first::step]), tuple(g["family"][first::step])) for g in document["names"][pool]),
-        {kind: texts[first::step] for kind, texts in _lexicon(pool, language).items()},
-    )
 
 
 def _contradict(tags: Sequence[str]) -> tuple[str, ...]:
@@ -187,82 +147,19 @@ def _contradict(tags: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _fill(
-    carrier: Carrier, stuff: Material, labels: Sequence[str], key: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Fill the slots of one carrier: words and IOB2 tags. The same key always gives the same sentence."""
-    words: list[str] = []
-    tags: list[str] = []
-    used: set[str] = set()
-    for position, word in enumerate(carrier.words):
-        slot = word[1:-1] if word.startswith("{") else None
-        if slot is None:
-            words.append(word)
-            tags.append("O")
-            continue
-        text = _draw(slot, stuff, used, f"{key}/{carrier.id}/{position}")
-        used.add(text)
-        kind = SLOTS[slot]
-        parts = text.split()
-        words += parts
-        tags += ["O"] * len(parts) if kind not in labels else [f"B-{kind}"] + [f"I-{kind}"] * (len(parts) - 1)
-    words[0] = words[0][:1].upper() + words[0][1:]
-    return tuple(words), tuple(tags)
-
-
-def _draw(slot: str, stuff: Material, used: set[str], key: str) -> str:
-    """One filler that the sentence does not have yet."""
-    if slot == "NUMBER":
-        return str(2 + _number(key) % 97)
-    if slot == "PERSON":
-        given, family = stuff.names[_number(key, "group") % len(stuff.names)]
-        first = given[_number(key, "given") % len(given)]
-        last = family[_number(key, "family") % len(family)]
-        # One in three is a full name; the rest a given or a family name alone.
-        return (f"{first} {last}", first, last)[_number(key, "form") % 3]
-    left = [text for text in stuff.fillers[slot] if text not in used]
-    return left[_number(key) % len(left)]
-
-
-def _number(*key: object) -> int:
-    """A number that depends on the key alone: no generator whose stream a Python release could change."""
-    return int.from_bytes(hashlib.sha256("\n".join(map(str, key)).encode()).digest()[:8], "big")
-
-
-def _part(task_id: str, split: str, language: str) -> Part:
-    known = sorted({task for task, _ in PARTS})
+def _check(task_id: str, split: str, language: str) -> None:
+    """Raise InputError where there is no such task, split or language."""
+    splits = {
+        **{
+            (task, part): mini_formats.languages(task, part)
+            for task in mini_formats.TASKS
+            for part in ("train", "test")
+        },
+        **{key: part.languages for key, part in PARTS.items()},
+    }
+    known = sorted({task for task, _ in splits})
     if task_id not in known:
         raise InputError(f"no built-in task '{task_id}'{suggest(task_id, known)}; there are {', '.join(known)}")
-    part = PARTS.get((task_id, split))
-    if part is None or language not in part.languages:
-        have = "; ".join(f"{s}: {', '.join(p.languages)}" for (t, s), p in PARTS.items() if t == task_id)
+    if language not in splits.get((task_id, split), ()):
+        have = "; ".join(f"{s}: {', '.join(codes)}" for (t, s), codes in splits.items() if t == task_id and codes)
         raise InputError(f"built-in task '{task_id}' has no {split} split in '{language}'; it has {have}")
-    return part
-
-
-class _Document(TypedDict):
-    note: str
-    names: dict[str, list[dict[str, list[str]]]]
-    carriers: dict[str, str]
-
-
-def _folder() -> Traversable:
-    return files("waystation") / "data" / "mini"
-
-
-@cache
-def _document(language: str) -> _Document:
-    loaded: _Document = yaml.safe_load((_folder() / f"{language}.yaml").read_text(encoding="utf-8"))
-    return loaded
-
-
-@cache
-def _lexicon(pool: str, language: str) -> Mapping[str, tuple[str, ...]]:
-    """Slot → fillers of one pool in one language, from the two tables."""
-    found: dict[str, list[str]] = {}
-    for table in ("places.csv", "terms.csv"):
-        lines = (_folder() / table).read_text(encoding="utf-8").splitlines()
-        for row in csv.DictReader(lines):
-            if row["pool"] == pool and row[language]:
-                found.setdefault(row["kind"], []).append(row[language])
-    return MappingProxyType({kind: tuple(texts) for kind, texts in found.items()})

@@ -1,4 +1,4 @@
-"""What all readers share: the lines and JSON objects of a file, fields that must be strings, and the running tally."""
+"""What all readers share: the lines and JSON of a file, values that must be texts, and the running tally."""
 
 from __future__ import annotations
 
@@ -13,16 +13,28 @@ from typing import Any
 from waystation.errors import InputError
 from waystation.tasks.tags import BadRow
 
+Row = Mapping[str, Any]
+
 
 @dataclass
 class Tally:
-    """What reading has met so far. Files of one split and language share one, so numbers and ids run on."""
+    """What reading has met so far. Files of one split and language share one, so numbers and ids run on.
+
+    ``rows`` counts those that belong to the task, whether or not an example came of them; ``passed_over`` those that
+    the reader's ``where`` says do not.
+    """
 
     rows: int = 0
+    passed_over: int = 0
     documents: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)
     texts: dict[bytes, int] = field(default_factory=dict)
+
+
+def complaint(place: str | Path, problem: object) -> InputError:
+    """What is wrong, with its place, in one line whatever the data held."""
+    return InputError(" ".join(f"{place}: {problem}".splitlines()))
 
 
 def lines(path: Path, newline: str | None = None) -> Iterator[tuple[int, str]]:
@@ -60,13 +72,36 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if blank:
             raise InputError(f"{path}:{blank}: a blank line between objects: remove it")
         try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
-            raise InputError(f"{path}:{number}: not JSON ({what}): write one object per line") from None
+            record = _JSON.decode(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not JSON ({_why(error)}): write one object per line") from None
         if not isinstance(record, dict):
             raise InputError(f"{path}:{number}: a JSON {type(record).__name__}, not an object: write {{...}} per line")
         yield number, record
+
+
+def document(path: Path) -> Any:
+    """A file that is one JSON value, held in memory as a whole."""
+    try:
+        return _JSON.decode("".join(line for _, line in lines(path)))
+    except (ValueError, RecursionError) as error:
+        place = f"{path}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else str(path)
+        raise InputError(f"{place}: not JSON ({_why(error)}): correct it, or fetch the file again") from None
+
+
+def _constant(name: str) -> None:
+    """Bare ``NaN``, which programs write for a missing value, is null; infinities are no values of any field."""
+    if name != "NaN":
+        raise ValueError(f"{name} is no number")
+
+
+_JSON = json.JSONDecoder(parse_constant=_constant)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error).partition(":")[0]
 
 
 def claim(own: str, tally: Tally) -> None:
@@ -74,7 +109,7 @@ def claim(own: str, tally: Tally) -> None:
     if not own.strip():
         raise BadRow("the id is empty: fill it in, or drop id from the reader")
     if own in tally.ids:
-        raise BadRow(f"id '{own}' occurs twice: make ids unique, or drop id from the reader to number the rows")
+        raise BadRow(f"id '{own[:80]}' occurs twice: make ids unique, or drop id from the reader to number the rows")
     tally.ids.add(own)
 
 
@@ -83,15 +118,24 @@ def numbered(text: str, tally: Tally) -> str:
     return str(tally.texts.setdefault(hashlib.sha256(text.encode()).digest(), len(tally.texts) + 1))
 
 
-def string(record: Mapping[str, Any], name: str, numbers: bool = False) -> str:
+def string(row: Row, name: str, numbers: bool = False) -> str:
     """A field that must be a string; ``numbers`` lets whole numbers pass as their digits."""
-    value = record.get(name)
+    return text_of(row.get(name), name, numbers)
+
+
+def text_of(value: Any, name: str, numbers: bool = False) -> str:
+    """A value, of the field ``name``, that must be a string; ``numbers`` lets whole numbers pass as their digits."""
     if isinstance(value, str):
         sound(value, name)
         return value
     if numbers and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise BadRow(f"field '{name}' is {json.dumps(value)[:40]}, not a string: write it in quotes")
+    raise BadRow(f"field '{name}' is {shown(value)}, not a string: write it in quotes")
+
+
+def shown(value: Any) -> str:
+    """A value as JSON writes it, cut short, for a message."""
+    return json.dumps(value, default=str)[:40]
 
 
 def sound(text: str, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waystation.tasks.examples import Example, SpanExample, TaggingExample
+from waystation.tasks.examples import ChoiceExample, Example, SpanExample, TaggingExample
 
 
 def expected_size(example: Example, max_length: int, stride: int) -> tuple[int, float]:
@@ -12,9 +12,22 @@ def expected_size(example: Example, max_length: int, stride: int) -> tuple[int, 
         return words, _subtokens(words, sum(map(len, example.words))) + 2
     if isinstance(example, SpanExample):
         return _span(example, max_length, stride)
+    if isinstance(example, ChoiceExample):
+        return _choice(example, max_length)
     text = example.text + " " + (getattr(example, "pair", None) or "")
     words = len(text.split())
     return words, min(float(max_length), _subtokens(words, len(text)) + 2)
+
+
+def _choice(example: ChoiceExample, max_length: int) -> tuple[int, float]:
+    text = _measured(example.text)
+    options = [_measured(f"{example.question or ''} {option}") for option in example.options]
+    words = text[0] + sum(words for words, _ in options)
+    return words, sum(min(float(max_length), _subtokens(*text) + _subtokens(*option) + 4) for option in options)
+
+
+def _measured(text: str) -> tuple[int, int]:
+    return len(text.split()), len(text)
 
 
 def _span(example: SpanExample, max_length: int, stride: int) -> tuple[int, float]:

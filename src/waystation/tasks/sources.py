@@ -1,92 +1,53 @@
-"""Where a task's files are, what they hold, and the examples in them, one after the other."""
+"""What the files of a task hold: their fingerprint, and the examples in them, one after the other.
+
+Files in the data folder come first, then what ``waystation data get`` fetched from upstream. Nothing is fetched here.
+"""
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from waystation.errors import InputError, ManyProblems, suggest
-from waystation.records import digest, file_sha256, identity
-from waystation.tasks import parallel, readers
-from waystation.tasks.examples import ClassificationExample, Example, RetrievalExample, SpanExample
+from waystation.errors import InputError, suggest
+from waystation.records import digest, identity
+from waystation.tasks import ids, known, parallel, readers
+from waystation.tasks.examples import ClassificationExample, Example, MultilabelExample, TaggingExample
+from waystation.tasks.labels import UNSEEN, Found, names_of
+from waystation.tasks.origins import Origin, exists, folder, origin
 from waystation.tasks.rows import Tally
 from waystation.tasks.tags import BadRow, Names, relabel
-from waystation.tasks.task import Files, Reader, Split, Task
+from waystation.tasks.task import Reader, Split, Task
 
-
-def folder(task: Task, data: Path | None) -> Path:
-    """The folder of a local task: its own ``path`` where it has one, else ``DIR/<task-id>``, else an alias folder.
-
-    DIR is ``data``, else ``$WAYSTATION_DATA``.
-    """
-    root = data if data is not None else _from_environment()
-    tried = [] if task.path is None else [Path(task.path)]
-    tried += [] if root is None else [root / name for name in (task.id, *task.folders)]
-    for place in tried:
-        if place.is_dir():
-            return place
-        if place.exists():
-            raise InputError(f"task '{task.id}': {place} is a file: give the folder, and name files under splits")
-    expected = [name for part in task.splits.values() for names in part.paths().values() for name in names]
-    shown = ", ".join(dict.fromkeys(expected[:3])) + (f" and {len(expected) - 3} more" if len(expected) > 3 else "")
-    if not tried:
-        raise InputError(
-            f"task '{task.id}' needs files and no data folder is given: put {shown} into DIR/{task.id}/ "
-            f"and say --data DIR or set $WAYSTATION_DATA"
-        )
-    places = " or ".join(str(place) for place in tried)
-    raise InputError(
-        f"task '{task.id}': no folder {places}: put {shown} there, or say --data DIR (or $WAYSTATION_DATA)"
-    )
-
-
-def _from_environment() -> Path | None:
-    value = os.environ.get("WAYSTATION_DATA", "")
-    return Path(value) if value else None
+__all__ = ["files", "fingerprint", "folder", "opened", "origin", "read", "resolved", "sample", "stream", "words"]
 
 
 def files(task: Task, split: Split, language: str, data: Path | None) -> list[Path]:
     """The files of one split and language, in reading order; none for the built-in corpus."""
-    part = _part(task, split, language)
-    if task.source == "mini":
-        return []
-    home = folder(task, data)
-    found = [home / name for name in part.paths()[language]]
-    for path in found:
-        if not path.is_file():
-            raise InputError(
-                f"task '{task.id}', {split} {language}: no file {path}: put it there under this name, "
-                f"or give another folder with --data DIR"
-            )
-    return found
+    exists(task, split, language)
+    if task.parts:
+        return [path for part in task.parts for path in files(known.find(part), split, language, data)]
+    return [] if task.source == "mini" else list(origin(task, split, language, data).paths)
 
 
-def _part(task: Task, split: Split, language: str) -> Files:
-    if split not in task.splits:
-        raise InputError(f"task '{task.id}' has no split '{split}': it has {', '.join(task.splits)}")
-    known = task.languages(split)
-    if language not in known:
-        raise InputError(
-            f"task '{task.id}', {split}: no language '{language}'{suggest(language, known)}: it has {', '.join(known)}"
-        )
-    return task.splits[split]
+def sample(task: Task, split: Split, language: str, data: Path | None) -> bool:
+    """Whether what is read of one split and language is less than the official set."""
+    if task.parts:
+        return any(sample(known.find(part), split, language, data) for part in task.parts)
+    return task.source != "mini" and origin(task, split, language, data).sample()
 
 
-def reader(task: Task, split: Split, language: str) -> Reader:
-    """The reader in force for one split and language."""
-    own = task.splits[split].readers.get(language, task.reader)
-    if own is None:
-        raise InputError(f"task '{task.id}': no reader for {split} {language}: add `reader` to the task")
-    return own
+def words(task: Task, split: Split, language: str, data: Path | None) -> str:
+    """Where what is read comes from, for people: a folder of the user's, a repository at a commit, an archive."""
+    if task.parts:
+        return "; ".join(dict.fromkeys(words(known.find(part), split, language, data) for part in task.parts))
+    return "built in" if task.source == "mini" else origin(task, split, language, data).words
 
 
 def fingerprint(task: Task, split: Split, language: str, data: Path | None) -> str:
     """What one split and language of a task is: its declaration and the content of its files, wherever they lie."""
-    paths = files(task, split, language, data)
+    exists(task, split, language)
     facts: dict[str, Any] = {
         "id": task.id,
         "format": task.format,
@@ -95,20 +56,23 @@ def fingerprint(task: Task, split: Split, language: str, data: Path | None) -> s
         "source": task.source,
         "split": split,
         "language": language,
-    }
+    } | ({"longest_answer": task.longest_answer} if task.format == "span" else {})
+    if task.parts:
+        return digest({**facts, "parts": [fingerprint(known.find(part), split, language, data) for part in task.parts]})
     if task.source == "mini":
         from waystation.tasks import mini
 
-        return digest({**facts, "mini": mini.version()})
-    used = identity(reader(task, split, language))
-    return digest({**facts, "reader": used, "readers": readers.VERSION, "files": [_content(path) for path in paths]})
+        return digest({**facts, "mini": mini.version(task.id)})
+    found = origin(task, split, language, data)
+    narrowed = {"narrowed": sorted(found.extras())} if found.extras() else {}
+    used = _spelt_out(found.reader)
+    return digest({**facts, **narrowed, "reader": used, "readers": readers.VERSION, "files": found.contents()})
 
 
-def _content(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
+def _spelt_out(reader: Reader) -> dict[str, Any]:
+    """A reader without the fields at their defaults: a field that readers get later changes no identity."""
+    usual = identity(Reader(kind=reader.kind))
+    return {"kind": reader.kind} | {name: one for name, one in identity(reader).items() if one != usual[name]}
 
 
 def read(
@@ -124,12 +88,12 @@ def read(
     ``rename`` and ``labels`` serve a task under the labels of another: the task's own labels are mapped once more, by
     name, null leaves out; a label that ``rename`` does not name must be one of ``labels``.
     """
-    return _read(task, split, language, data, _names(task, rename, labels), Tally())
+    return stream(task, split, language, data, _names(task, rename, labels), Tally())
 
 
 def _names(task: Task, rename: Mapping[str, str | None] | None, labels: Sequence[str] | None) -> Names:
     if not rename and labels is None:
-        return Names(task.labels, task.rename)
+        return names_of(task)
     targets = task.labels if labels is None else tuple(labels)
     for old, new in (rename or {}).items():
         if old not in task.labels:
@@ -138,90 +102,91 @@ def _names(task: Task, rename: Mapping[str, str | None] | None, labels: Sequence
         if new is not None and new not in targets:
             near = suggest(new, targets)
             raise InputError(f"rename maps '{old}' to '{new}', which is no label here{near}: {', '.join(targets)}")
-    return Names(task.labels, task.rename, Names(targets, dict(rename or {})))
+    return names_of(task, Names(targets, dict(rename or {})))
 
 
-def _read(task: Task, split: Split, language: str, data: Path | None, names: Names, tally: Tally) -> Iterator[Example]:
-    paths = files(task, split, language, data)  # here, so that a wrong split, language or file is told at the call
+def stream(task: Task, split: Split, language: str, data: Path | None, names: Names, tally: Tally) -> Iterator[Example]:
+    """Yield examples under the labels that ``names`` leads to. A wrong split, language or file is told at the call."""
+    exists(task, split, language)
+    if task.parts:
+        inside = []
+        for part in map(known.find, task.parts):
+            own = Tally()
+            inside.append((part.id, stream(part, split, language, data, names_of(part, names), own), own))
+        return _together(inside, tally)
     if task.source == "mini":
         return _mini(task, split, language, names)
-    used = reader(task, split, language)
+    found = origin(task, split, language, data)
     prefix = f"{split}/{language}/"
+    made: Iterator[Example]
     if task.format == "retrieval":
-        return parallel.read(paths, used, language, prefix, tally)
-    return (
-        example
-        for path in paths
-        for example in readers.read_file(path, used, task.format, names, prefix=prefix, tally=tally)
-    )
+        made = parallel.read(found.paths, found.reader, language, prefix, tally)
+    else:
+        made = (
+            example
+            for path in found.paths
+            for example in readers.read_file(path, found.reader, task.format, names, prefix=prefix, tally=tally)
+        )
+    narrowed = ids.narrowed(made, **found.extras())
+    return ids.counted(narrowed, _expected(found, language), tally, f"task '{task.id}', {split} {language}")
+
+
+def _expected(found: Origin, language: str) -> int | None:
+    """How many examples there must be; None where the record does not say it or the files are a piece."""
+    rows = found.part.rows
+    asked = rows.get(language) if isinstance(rows, dict) else rows
+    return None if asked is None or found.sample() else asked
+
+
+def _together(inside: Sequence[tuple[str, Iterator[Example], Tally]], tally: Tally) -> Iterator[Example]:
+    """Parts one after the other; their ids and clusters are told apart by the part's id."""
+    for part, examples, own in inside:
+        for example in examples:
+            cluster = None if example.cluster is None else f"{part}/{example.cluster}"
+            yield replace(example, id=f"{part}/{example.id}", cluster=cluster)
+        tally.notes.update(own.notes)
 
 
 def _mini(task: Task, split: Split, language: str, names: Names) -> Iterator[Example]:
     from waystation.tasks import mini
 
+    plain = task.reader is not None and task.reader.scheme == "plain"
     for example in mini.read(task.id, split, language):
         try:
-            yield replace(example, tags=relabel(example.tags, names))
+            named = _renamed(example, names, plain)
         except BadRow as problem:
             raise InputError(f"task '{task.id}', {example.id}: {problem}") from None
+        if named is not None:
+            yield named
 
 
-def check(task: Task, data: Path | None) -> list[dict[str, Any]]:
-    """Read every split and language of a task; count examples, words and labels, and what the readers repaired.
-
-    A row per split and language: ``split``, ``language``, ``examples``, ``words``, ``labels`` (entities, or examples,
-    or words of a plain tag, or answers), ``clusters`` (None where sentences are taken as independent), ``sample``,
-    ``stray``, ``notes`` and ``files``. All unreadable files are told at once.
-    """
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for split in task.splits:
-        for language in task.languages(split):
-            try:
-                rows.append(_counted(task, split, language, data))
-            except InputError as problem:
-                problems.append(str(problem))
-    if len(problems) == 1:
-        raise InputError(problems[0])
-    if problems:
-        raise ManyProblems(list(dict.fromkeys(problems)))
-    return rows
+def _renamed(example: Example, names: Names, plain: bool) -> Example | None:
+    """An example under the labels that ``names`` leads to; None where its label is left out."""
+    match example:
+        case TaggingExample():
+            return replace(example, tags=relabel(example.tags, names, plain))
+        case ClassificationExample():
+            label = names(example.label)
+            return None if label is None else replace(example, label=label)
+        case MultilabelExample():
+            labels = [names(label) for label in example.labels]
+            return replace(example, labels=names.ordered(label for label in labels if label is not None))
+    return example
 
 
-def _counted(task: Task, split: Split, language: str, data: Path | None) -> dict[str, Any]:
-    tally = Tally()
-    examples = words = 0
-    labels = Counter(dict.fromkeys(task.labels, 0))
-    clusters: set[str | None] = set()
-    for example in _read(task, split, language, data, _names(task, None, None), tally):
-        examples += 1
-        clusters.add(example.cluster)
-        if isinstance(example, ClassificationExample):
-            words += len(example.text.split()) + len((example.pair or "").split())
-            labels[example.label] += 1
-            continue
-        if isinstance(example, RetrievalExample):
-            words += len(example.text.split())
-            continue
-        if isinstance(example, SpanExample):
-            words += len(example.context.split()) + len(example.question.split())
-            labels["answers"] += len(example.answers)
-            continue
-        words += len(example.words)
-        for tag in example.tags:
-            if tag.startswith("B-"):
-                labels[tag[2:]] += 1
-            elif tag in labels:  # a plain tag; "O" and "I-X" are no labels
-                labels[tag] += 1
-    return {
-        "split": split,
-        "language": language,
-        "examples": examples,
-        "words": words,
-        "labels": dict(labels),
-        "clusters": len(clusters) if clusters != {None} else None,
-        "sample": task.splits[split].sample,
-        "stray": tally.notes["stray"],
-        "notes": {name: count for name, count in sorted(tally.notes.items()) if name != "stray" and count},
-        "files": [str(path) for path in files(task, split, language, data)],
-    }
+def resolved(task: Task, data: Path | None) -> Task:
+    """A task whose labels are open with those of its training files, in alphabetical order, and UNSEEN last."""
+    if not task.open_labels or task.labels:
+        return task
+    names = Found((), task.rename)
+    for language in task.languages("train"):
+        for _ in stream(task, "train", language, data, names, Tally()):
+            pass
+    if not names.found:
+        raise InputError(f"task '{task.id}': no training data declared, so its labels are unknown: name them")
+    return task.model_copy(update={"labels": (*sorted(names.found), UNSEEN)})
+
+
+def opened(tasks: Iterable[Task], data: Path | None) -> dict[str, Task]:
+    """Of some tasks those whose labels had to be found, by id."""
+    return {task.id: resolved(task, data) for task in tasks if task.open_labels and not task.labels}

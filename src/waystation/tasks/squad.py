@@ -1,20 +1,20 @@
-"""SQuAD's JSON (v1.1): articles of passages of questions, each with answers that stand in the passage.
+"""SQuAD's JSON (v1.1 and v2.0): articles of passages of questions, each with answers that stand in the passage.
 
 The file is one JSON object, so it is read as a whole. An answer stands where its ``answer_start`` (in characters) says.
 Copies that cut blanks off a passage move it by a few characters: it is then looked for nearby, and counted as "moved"
-in the tally's notes. Anything else is refused with its place in the file, as are questions without an answer (v2).
+in the tally's notes. Anything else is refused with its place in the file, as are questions without an answer, unless
+the reader says ``unanswerable``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, suggest
 from waystation.tasks.examples import SpanExample
-from waystation.tasks.rows import Tally, claim, lines, numbered, string
+from waystation.tasks.rows import Row, Tally, claim, complaint, document, numbered, shown, string
 from waystation.tasks.tags import BadRow, Names
 from waystation.tasks.task import FormatName, Reader
 
@@ -40,20 +40,14 @@ def squad(
                     place = f"data[{a}].paragraphs[{p}].qas[{q}]"
                     yield _question(question, reader, context, cluster, prefix, tally)
     except BadRow as problem:
-        raise InputError(f"{path}: {place}: {problem}") from None
+        raise complaint(f"{path}: {place}", problem) from None
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads("".join(line for _, line in lines(path)))
-    except json.JSONDecodeError as error:
-        what = f"{error.msg} at column {error.colno}"
-        raise InputError(f"{path}:{error.lineno}: not JSON ({what}): give one object with SQuAD's fields") from None
-    except (RecursionError, ValueError):  # the second: a number of thousands of digits
-        raise InputError(f"{path}: not SQuAD's JSON (nested too deep, or a number too long): correct it") from None
-    if not isinstance(document, dict):
-        raise BadRow(f"a JSON {type(document).__name__}, not an object: give one object with the field data")
-    return document
+    found = document(path)
+    if not isinstance(found, dict):
+        raise BadRow(f"a JSON {type(found).__name__}, not an object: give one object with the field data")
+    return found
 
 
 def _question(
@@ -65,17 +59,18 @@ def _question(
         own = string(question, reader.id, numbers=True)
         claim(own, tally)
     asked = _text(question, "question")
-    if question.get("is_impossible"):
-        raise BadRow("marked is_impossible: questions without an answer are not read; remove them")
     answers = _objects(question, "answers")
-    if not answers:
+    if question.get("is_impossible") and (answers or not reader.unanswerable):
+        hint = "it has answers: correct one" if answers else "set unanswerable: true in the reader, or remove it"
+        raise BadRow(f"the question is marked is_impossible: {hint}")
+    if not answers and not reader.unanswerable:
         raise BadRow("the question has no answers: add one, or remove the question (test files may come without)")
-    found = tuple(_answer(number, answer, context, tally) for number, answer in enumerate(answers))
+    found = tuple(answer_in(context, answer, number, tally) for number, answer in enumerate(answers))
     return SpanExample(own, context, asked, found, cluster)
 
 
-def _answer(number: int, answer: dict[str, Any], context: str, tally: Tally) -> tuple[str, int]:
-    """Text without blanks around it, and where it begins."""
+def answer_in(context: str, answer: Row, number: int, tally: Tally) -> tuple[str, int]:
+    """Text of an answer {text, answer_start} without blanks around it, and where it begins in the context."""
     where = f"answers[{number}]"
     try:
         whole, start = string(answer, "text"), answer.get("answer_start")
@@ -85,7 +80,7 @@ def _answer(number: int, answer: dict[str, Any], context: str, tally: Tally) -> 
     if not text:
         raise BadRow(f"{where} is empty: fill it in, or remove the question (test files may come without answers)")
     if type(start) is not int:
-        raise BadRow(f"{where}: answer_start is {json.dumps(start)[:40]}, not a whole number: count characters from 0")
+        raise BadRow(f"{where}: answer_start is {shown(start)}, not a whole number: count characters from 0")
     start += len(whole) - len(whole.lstrip())
     if start >= 0 and context.startswith(text, start):
         return text, start

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from waystation.errors import suggest
@@ -31,13 +32,28 @@ class Names:
         """The label of a name; ``BadRow`` for a name that nobody declared."""
         if name in self.rename:
             label = self.rename[name]
-        elif name in self.labels:
+        elif name in self._places:
             label = name
         else:
             raise BadRow(self._unknown(name))
         return label if label is None or self.then is None else self.then(label)
 
+    def knows(self, name: str) -> bool:
+        """Whether a name is a label or in ``rename``."""
+        return name in self.rename or name in self._places
+
+    def ordered(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Labels that names led to, without repeats, in the order of the task's."""
+        if self.then is not None:
+            return self.then.ordered(labels)
+        return tuple(sorted(set(labels), key=self._places.__getitem__))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {label: place for place, label in enumerate(self.labels)}
+
     def _unknown(self, name: str) -> str:
+        name = name if len(name) <= 80 else name[:77] + "..."
         shown = ", ".join(self.labels[:12]) + (", ..." if len(self.labels) > 12 else "")
         near = suggest(name, [*self.labels, *self.rename])
         return (
@@ -54,6 +70,7 @@ class Iob2:
     - ``io``: neighbours of one type are one entity, written ``I-X`` or ``X``.
     - ``plain``: the tag is the label.
 
+    A tag that scheme iob2 or iob1 does not know may stand in ``rename`` as it is: a slip of the annotators' is so read.
     Entities are cut by the names in the file, before these are mapped: two types that become one label stay apart.
     """
 
@@ -97,6 +114,8 @@ class Iob2:
                 raise BadRow(f"tag '{tag}' has a B-, which scheme io does not know: set scheme to iob1 or iob2")
             return False, kind if prefix == "I" and kind else tag
         if prefix not in ("B", "I") or not kind:
+            if tag in self._names.rename:
+                return False, tag
             raise BadRow(
                 f"tag '{tag}' is not O, B-... or I-... as scheme {self._scheme} wants: "
                 f"correct it, or set another scheme (io, plain)"

@@ -13,6 +13,8 @@ Split = Literal["train", "validation", "test"]
 FormatName = Literal["tagging", "classification", "multilabel", "choice", "span", "retrieval"]
 UNLABELLED = ("choice", "span", "retrieval")
 """Formats whose tasks have no labels."""
+WINDOWED = ("tagging", "span")
+"""Formats that cut a long text into windows, by ``stride``; others cut it off."""
 
 
 def usual_metrics(format: str, plain: bool = False, mined: bool = False) -> tuple[str, ...]:
@@ -47,12 +49,14 @@ class Reader(Record):
     Tagged lines. ``conll``: one token per line; ``separator`` (None: any run of blanks), ``token`` and ``tag`` are
     column numbers (negative from the end); ``scheme`` is how entities are marked; ``-DOCSTART-`` lines begin a new
     cluster. ``conllu``: Universal Dependencies; ``tag`` is "upos" or "xpos"; words are the tree's, so multiword tokens
-    give their parts; ``# newdoc`` begins a cluster. ``ccgbank``: AUTO files, the category of each leaf.
+    give their parts; ``sent_id`` is the id, ``# newdoc`` begins a cluster. ``ccgbank``: AUTO files, the category of
+    each leaf.
 
     Whole documents. ``documents``: JSONL with ``text``, ``sentences`` as [begin, end] and ``entities`` as {begin, end,
     label}; ``brat``: a folder of .txt and .ann; ``xmi``: a folder of UIMA CAS XMI files. Tokenised, one cluster each;
     nested and overlapping entities are flattened by one rule (``documents.py``). ``id`` and ``label`` name the fields
-    of the document's id and of an entity's type where they differ from the usual ones.
+    of the document's id and of an entity's type where they differ from the usual ones; in xmi ``label`` is the element
+    of entities, or "element.attribute".
 
     Rows. ``table`` (TSV, CSV): ``separator`` (None: a tab; several characters without ``quoting``), ``quoting``
     (False: quotes are plain characters), ``header`` (False: columns are named "0", "1", ...). ``jsonl``: an object per
@@ -69,11 +73,13 @@ class Reader(Record):
       the options), ``label``: the right option's place from 0, or its name among ``keys`` (names in order, or the
       field that lists them); ``phrases`` spells out values of ``question``
     - span: ``text`` (the passage), ``question``, ``answers``: a field {text: [...], answer_start: [...]}
-    - tagging: ``token`` and ``tag`` name fields that hold lists; or ``token`` a list and ``spans`` a field of
-      [first, last, label] (last included) or {begin, end, label} in tokens; or ``text`` and ``spans`` in characters
+    - tagging: ``token`` and ``tag`` name fields that hold lists, or texts cut at ``split``; or ``token`` such a field
+      and ``spans`` one of [first, last, label] (last included) or {begin, end, label} in tokens; or ``text`` and
+      ``spans`` in characters (no end included). A table without ``split`` and ``spans`` has one token per row, as conll
     - every format: ``id`` and ``cluster`` optional fields
 
-    ``nli4ct``: statements on clinical trials; premises come from the trials' own files in the folder ``premises``.
+    ``nli4ct``: statements on clinical trials; premises come from the trials' own files in the folder ``premises``, as
+    seen from the statements' file.
 
     ``squad``: SQuAD's JSON; ``id`` names a question's id (None: questions are numbered), ``cluster`` is "title" for
     the article or "context" for the passage (None: the passage). ``unanswerable``: questions without an answer count
@@ -184,8 +190,8 @@ class Task(Record):
     there, ``upstream`` says where the whole set is had from. ``source``: "local" files, "manual" ones that a licence
     binds (``manual`` says how to get them), or the built-in "mini" corpus. ``parts``: other tasks of this format and
     these labels, read one after the other; their ids tell them apart. ``open_labels``: the labels are those of the
-    training files, found when a study is planned; what only other files hold becomes "UNSEEN". ``same_source``: tasks
-    with the same texts.
+    training files, found when a study is planned; what only other files hold becomes "UNSEEN". ``longest_answer``: in
+    sub-tokens, of those that may be predicted (span). ``same_source``: tasks with the same texts.
     """
 
     id: Annotated[str, IDENTITY] = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -204,6 +210,7 @@ class Task(Record):
     reader: Annotated[Reader | None, IDENTITY] = None
     splits: Annotated[dict[Split, Files], IDENTITY] = Field(default_factory=dict)
     upstream: Annotated[Upstream | None, EXECUTION] = None
+    longest_answer: Annotated[int, IDENTITY] = Field(default=30, ge=1)
     cluster: Annotated[str | None, EXECUTION] = None
     parallel: Annotated[bool, EXECUTION] = False
     same_source: Annotated[tuple[str, ...], EXECUTION] = ()
@@ -220,8 +227,6 @@ class Task(Record):
         if self.format in UNLABELLED:
             if self.labels or self.rename or self.open_labels:
                 raise ValueError(f"{self.format} has no labels: leave labels and rename out")
-        elif self.open_labels and self.format == "multilabel":
-            raise ValueError("multilabel needs its labels named: open_labels is for tagging and classification")
         elif not (self.labels or self.open_labels) or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be a non-empty list without repeats")
         if any(not label.strip() for label in self.labels) or (self.format == "tagging" and "O" in self.labels):
@@ -238,13 +243,34 @@ class Task(Record):
         if (self.source == "manual") != (self.manual is not None):
             raise ValueError("source: manual and `manual`, which says how to get the files, belong together")
         for old, new in self.rename.items():
-            if new is not None and new not in self.labels:
+            if new is not None and new not in self.labels and not self.open_labels:
                 raise ValueError(f"rename maps '{old}' to '{new}', which is not among the labels")
         return self
 
+    def all_splits(self) -> tuple[Split, ...]:
+        """Splits of the task's own files first, then upstream's; of parts those that every part has."""
+        if self.parts:
+            first, *others = (part.all_splits() for part in self._parts())
+            return tuple(split for split in first if all(split in other for other in others))
+        return tuple(dict.fromkeys([*self.splits, *(self.upstream.splits if self.upstream is not None else ())]))
+
     def languages(self, split: Split) -> tuple[str, ...]:
-        """Languages that a split has, in the task's own files first, then upstream."""
+        """Languages that a split has: in the task's own files first, then upstream; in every part."""
+        if self.parts:
+            first, *others = (part.languages(split) for part in self._parts())
+            return tuple(code for code in first if all(code in other for other in others))
         found = dict.fromkeys(self.splits[split].paths() if split in self.splits else ())
         if self.upstream is not None and split in self.upstream.splits:
             found |= dict.fromkeys(self.upstream.splits[split].paths())
         return tuple(found)
+
+    def main_reader(self) -> Reader | None:
+        """The reader of its own files, else upstream's, else that of its first part; None for the built-in corpus."""
+        if self.parts:
+            return self._parts()[0].main_reader()
+        return self.reader or (self.upstream.reader if self.upstream is not None else None)
+
+    def _parts(self) -> list[Task]:
+        from waystation.tasks import known  # which reads records like this one
+
+        return [known.find(part) for part in self.parts]

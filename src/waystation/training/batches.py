@@ -22,7 +22,7 @@ class Batch:
     """One micro-batch of B windows as a flat row of N tokens.
 
     ``tokens``, ``types`` (or None) int64 [N]; ``lengths`` sum up to N; ``rows`` int64 [S]: the positions that the head
-    reads, None for all; ``targets`` int64 [S], [B] or [B, 2], as the format's loss takes them; ``states`` float32
+    reads, None for all; ``targets`` int64 [S], [B] or [B, k], as the format's loss takes them; ``states`` float32
     [N, H]: what the frozen trunk makes of the tokens, where that is stored.
     """
 
@@ -108,23 +108,34 @@ def windows_of(encoded: Encoded, examples: Indices) -> Indices:
     return ranges(starts, ends - starts)
 
 
-def micro_batches(encoded: Encoded, windows: Indices, budget: int, padded: bool = False) -> list[Indices]:
+def first_windows(encoded: Encoded, windows: Indices) -> npt.NDArray[np.bool_]:
+    """Which of these windows are the first of their example."""
+    found: npt.NDArray[np.bool_] = (windows == 0) | (encoded.example[windows] != encoded.example[windows - 1])
+    return found
+
+
+def micro_batches(
+    encoded: Encoded, windows: Indices, budget: int, padded: bool = False, together: bool = False
+) -> list[Indices]:
     """Sort windows by length, longest first, and cut them so that no micro-batch holds more than ``budget`` tokens.
 
-    With ``padded`` the tokens of the padded batch count. A window above the budget goes alone.
+    With ``padded`` the tokens of the padded batch count. A window above the budget goes alone. ``together``: all
+    windows of each example are given, one after the other; they stay so, and are sorted by the longest of them.
     """
     lengths = (encoded.offsets[windows + 1] - encoded.offsets[windows]).astype(np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    ends = np.cumsum(lengths[order])
+    begins = np.flatnonzero(first_windows(encoded, windows)) if together else np.arange(len(windows))
+    sizes = np.diff(begins, append=len(windows))
+    longest, tokens = np.maximum.reduceat(lengths, begins), np.add.reduceat(lengths, begins)
+    order = np.argsort(-longest, kind="stable")
+    held, ends = np.cumsum(sizes[order]), np.cumsum(tokens[order])
     cuts, start = [], 0
     while start < len(order):
-        if padded:
-            size = budget // int(lengths[order[start]])
-        else:
-            before = int(ends[start - 1]) if start else 0
-            size = int(np.searchsorted(ends, before + budget, side="right")) - start
-        cuts.append(windows[order[start : start + max(1, size)]])
-        start += max(1, size)
+        counted, most = (held, budget // int(longest[order[start]])) if padded else (ends, budget)
+        before = int(counted[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(counted, before + most, side="right")))
+        piece = order[start:stop]
+        cuts.append(windows[ranges(begins[piece], sizes[piece])])
+        start = stop
     return cuts
 
 

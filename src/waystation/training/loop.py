@@ -23,7 +23,7 @@ from waystation.models.encoder import TaskModel
 from waystation.steps.records import Recipe
 from waystation.training import checkpoint
 from waystation.training.allocator import keep_memory
-from waystation.training.batches import Indices, Sampler, collate, micro_batches, windows_of
+from waystation.training.batches import Indices, Sampler, collate, first_windows, micro_batches, windows_of
 
 Validate = Callable[[TaskModel], float]
 
@@ -42,6 +42,7 @@ class Log:
     seconds: float = 0.0
     selected: int = 0
     budget: int = 0
+    numerics: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Job:
     """All that a training phase needs besides the model.
 
     ``passes`` spreads that many passes over all updates; ``trunk`` float32 [T, H]: stored states of the frozen
-    trunk; ``keep_state`` leaves a checkpoint of the last update in the workspace.
+    trunk; ``keep_state`` leaves a checkpoint of the last update in the workspace; ``numerics``: the numerics class, so
+    that the log tells of every one that a training went through.
     """
 
     encoded: Encoded
@@ -63,6 +65,7 @@ class Job:
     passes: int | None = None
     keep_state: bool = False
     trunk: npt.NDArray[np.float32] | None = None
+    numerics: dict[str, Any] = field(default_factory=dict)
     validate: Validate | None = None
     on_update: Callable[[int, float], None] = lambda update, loss: None
     should_stop: Callable[[], bool] = lambda: False
@@ -109,9 +112,11 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     log, best = Log(), _Best()
     torch.manual_seed(job.dropout_seed + accelerator.process_index)
     saved = checkpoint.load(job.workspace)
-    if saved is not None and saved.progress["tokens_per_micro_batch"] != recipe.tokens_per_micro_batch:
-        saved = None  # dropout draws follow the cut: going on with another one would be neither run
+    if saved is not None and saved.progress["made_by"] != _made_by(job):
+        saved = None
     done = _restore(model, optimizer, best, log, saved)
+    if job.numerics not in log.numerics:
+        log.numerics.append(job.numerics)
     if recipe.gradient_checkpointing:
         model.encoder.recompute_activations()
     saved_at = time.monotonic()
@@ -161,9 +166,10 @@ def _fitting(model: TaskModel, job: Job, examples: Indices, accelerator: Acceler
         except torch.OutOfMemoryError:
             if accelerator.num_processes > 1:
                 raise  # the other processes wait in this update's sum
-            if budget <= 1:  # not one window fits
+            if budget <= 1:  # not one fits
+                one = "example" if job.format.unit == "example" else "window"
                 raise InputError(
-                    "memory ran out with a single window; lower max_length, or set gradient_checkpointing: true"
+                    f"memory ran out with a single {one}; lower max_length, or set gradient_checkpointing: true"
                 ) from None
         model.zero_grad(set_to_none=True)
         if accelerator.device.type == "cuda":
@@ -174,7 +180,8 @@ def _fitting(model: TaskModel, job: Job, examples: Indices, accelerator: Acceler
 def _update(model: TaskModel, job: Job, examples: Indices, accelerator: Accelerator, budget: int) -> tuple[float, int]:
     """Accumulate the gradient of one effective batch; returns (mean loss per scored unit, real tokens)."""
     windows = windows_of(job.encoded, examples)
-    cuts = micro_batches(job.encoded, windows, budget, padded=not model.encoder.packed)
+    together = job.format.unit == "example"
+    cuts = micro_batches(job.encoded, windows, budget, padded=not model.encoder.packed, together=together)
     tokens = int((job.encoded.offsets[windows + 1] - job.encoded.offsets[windows]).sum())
     units = _units(job, windows)
     total = torch.zeros((), device=accelerator.device)
@@ -196,9 +203,11 @@ def _update(model: TaskModel, job: Job, examples: Indices, accelerator: Accelera
 
 
 def _units(job: Job, windows: Indices) -> int:
-    """Scored units of the whole effective batch: scored tokens, or windows."""
-    if job.format.reads != "scored":
+    """Units of the whole effective batch, over which the loss is a mean."""
+    if job.format.unit == "window":
         return max(1, len(windows))
+    if job.format.unit == "example":
+        return max(1, int(first_windows(job.encoded, windows).sum()))
     assert job.encoded.word is not None
     starts, ends = job.encoded.offsets[windows], job.encoded.offsets[windows + 1]
     return max(1, int((job.encoded.word[ranges(starts, ends - starts)] >= 0).sum()))
@@ -248,12 +257,22 @@ def _save(
         "tokens": log.tokens,
         "factor": log.factor,
         "seconds": log.seconds,
-        "tokens_per_micro_batch": job.recipe.tokens_per_micro_batch,
+        "made_by": _made_by(job),
+        "numerics": log.numerics,
         "selected": log.selected,
         "budget": log.budget,
         "best": None if not best.weights else {"score": best.score, "update": best.update, "factor": best.factor},
     }
     checkpoint.save(job.workspace, update, tensors, progress)
+
+
+def _made_by(job: Job) -> list[Any]:
+    """Settings that a checkpoint must share with whoever goes on from it.
+
+    Dropout draws follow the cut: going on with another one would be neither run. A model on a stored trunk has no
+    embedding.
+    """
+    return [job.recipe.tokens_per_micro_batch, job.trunk is not None]
 
 
 def _restore(
@@ -280,7 +299,7 @@ def _restore(
     log.validation = [(int(update), float(score)) for update, score in progress["validation"]]
     log.tokens, log.factor = int(progress["tokens"]), float(progress["factor"])
     log.seconds, log.selected = float(progress["seconds"]), int(progress["selected"])
-    log.budget = int(progress["budget"])
+    log.budget, log.numerics = int(progress["budget"]), list(progress["numerics"])
     if progress["best"] is not None:
         best.weights = part("best.")
         best.score, best.update = float(progress["best"]["score"]), int(progress["best"]["update"])

@@ -7,8 +7,10 @@ that shares the trunk can read it. The file is memory-mapped: [T, H] float32, a 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,8 @@ from waystation.errors import Stopped
 from waystation.formats.encoding import Encoded
 from waystation.models.encoder import Encoder
 from waystation.retention import TRUNK
-from waystation.training.batches import collate, micro_batches
+from waystation.training.batches import Indices, collate, micro_batches
+from waystation.training.memory import in_halves
 
 FILE, _NAME = TRUNK, "states"
 
@@ -41,7 +44,7 @@ def write(
 ) -> None:
     """Run the trunk of a packed encoder over every window and write the states, never holding more than a batch.
 
-    Raises Stopped between batches when asked.
+    Raises Stopped between batches when asked, OSError where the disk has no room.
     """
     shape = (len(encoded.tokens), encoder.hidden)
     header = json.dumps(
@@ -50,23 +53,35 @@ def write(
     header += b" " * (-len(header) % 8)
     with open(path, "wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + size(encoded, encoder.hidden))
+        _reserve(file, 8 + len(header) + size(encoded, encoder.hidden))
     states = np.memmap(path, np.float32, "r+", offset=8 + len(header), shape=shape)
+
+    def run(cut: Indices) -> tuple[list[int], npt.NDArray[np.float32]]:
+        batch = collate(encoded, cut, places, "all")
+        types = None if batch.types is None else batch.types.to(device)
+        return batch.lengths, encoder.trunk(batch.tokens.to(device), batch.lengths, types).float().cpu().numpy()
+
     encoder.eval()
     done = 0
     with torch.inference_mode():
         for cut in micro_batches(encoded, np.arange(len(encoded.example)), tokens_per_micro_batch):
             if should_stop():
                 raise Stopped("stopped while the frozen trunk was run; run again to start it anew")
-            batch = collate(encoded, cut, places, "all")
-            types = None if batch.types is None else batch.types.to(device)
-            found = encoder.trunk(batch.tokens.to(device), batch.lengths, types).float().cpu().numpy()
-            ends = np.cumsum(batch.lengths)
-            for window, begin, end in zip(cut.tolist(), ends - batch.lengths, ends, strict=True):
-                states[encoded.offsets[window] : encoded.offsets[window + 1]] = found[begin:end]
-            done += len(found)
+            for some, (lengths, found) in in_halves(cut, run):
+                ends = np.cumsum(lengths)
+                for window, begin, end in zip(some.tolist(), ends - lengths, ends, strict=True):
+                    states[encoded.offsets[window] : encoded.offsets[window + 1]] = found[begin:end]
+                done += len(found)
             on_progress(done / max(1, len(states)))
     states.flush()
+
+
+def _reserve(file: BinaryIO, length: int) -> None:
+    """Give a file its length. On a full disk that is an OSError here, not a bus error where the map is written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, length)
+    else:
+        file.truncate(length)
 
 
 def load(path: Path) -> npt.NDArray[np.float32]:

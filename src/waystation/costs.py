@@ -1,0 +1,143 @@
+"""What the steps of a plan are expected to take, before any work: tokens, FLOPs, bytes, seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from waystation import backbones
+from waystation.errors import InputError
+from waystation.plan import Plan
+from waystation.retention import worthwhile
+from waystation.steps.records import EncodeStep, TrainStep, TrunkStep
+from waystation.tasks import sources
+from waystation.tasks.sizes import expected_size
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step is expected to take: real tokens, FLOPs, bytes on disk, seconds (None where the rate is unknown)."""
+
+    tokens: float
+    flops: float
+    bytes: float
+    seconds: float | None
+
+
+DEFAULT_FLOPS_PER_SECOND = 2.5e10
+"""A careful laptop guess, used until the store holds measured steps."""
+
+
+def costs(made: Plan, store: Any) -> dict[str, Cost]:
+    """Estimated cost of every step. Encodings that are in the store give exact lengths; others are guessed from words.
+
+    The rate is the median of what trainings in this store reached, else a careful default.
+    """
+    shape = backbones.shape(made.study.backbone)
+    rate = measured_rate(store) or DEFAULT_FLOPS_PER_SECOND
+    lengths = _Lengths(made, store)
+    found = {}
+    kept: dict[str, float] = {}  # bytes of the trunks whose states are stored
+    for node in made.nodes.values():
+        step = node.step
+        if isinstance(step, EncodeStep):
+            size = lengths(node.id)
+            found[node.id] = Cost(size.tokens, 0.0, size.tokens * 10.0, size.tokens / 2e5)
+        elif shape is None:
+            found[node.id] = Cost(0.0, 0.0, 0.0, None)
+        elif isinstance(step, TrunkStep):
+            size = lengths(step.encoding)
+            stored, flops = 4.0 * shape.hidden * size.tokens, 0.0
+            if worthwhile(step, size.examples, stored, sum(kept.values())):
+                kept[node.id] = stored
+                flops = shape.model_copy(update={"layers": step.blocks}).flops(size.tokens, size.mean, training=False)
+            found[node.id] = Cost(size.tokens, flops, kept.get(node.id, 0.0), flops / rate + 1.0)
+        elif isinstance(step, TrainStep):
+            size = lengths(step.encoding)
+            tokens = _training_tokens(step, size)
+            below = shape.model_copy(update={"layers": step.recipe.frozen or 0})
+            learning = shape.model_copy(update={"layers": shape.layers - below.layers})
+            flops = learning.flops(tokens, size.mean, training=True)
+            if step.trunk not in kept:
+                flops += below.flops(tokens, size.mean, training=False)
+            rows = min(250_000.0, 30 * size.tokens**0.5)
+            stored = 4.0 * (shape.block_parameters + shape.hidden * (rows + 600))
+            found[node.id] = Cost(tokens, flops, stored, flops / rate + 1.0)
+        else:
+            sizes = [lengths(key) for key in step.encodings.values()]
+            tokens = sum(size.tokens for size in sizes)
+            used = shape
+            if step.trunks and all(key in kept for key in step.trunks.values()):
+                used = shape.model_copy(update={"layers": shape.layers - (step.frozen or 0)})
+            elif step.retrieval is not None:  # blocks above the layer that is read are not computed
+                used = shape.model_copy(update={"layers": step.retrieval.blocks(shape.layers)})
+            flops = sum(used.flops(size.tokens, size.mean, training=False) for size in sizes)
+            found[node.id] = Cost(tokens, flops, 12.0 * sum(size.words for size in sizes), flops / rate + 1.0)
+    return found
+
+
+def _training_tokens(step: TrainStep, size: _Size) -> float:
+    if step.subset is None:
+        return step.recipe.updates * step.recipe.batch * size.mean
+    pool = size.words if step.subset.by == "words" else size.examples
+    return step.subset.passes * min(1.0, step.subset.amount / max(1, pool)) * size.tokens
+
+
+@dataclass(frozen=True)
+class _Size:
+    examples: int
+    words: int
+    tokens: float
+
+    @property
+    def mean(self) -> float:
+        return self.tokens / max(1, self.examples)
+
+
+class _Lengths:
+    """Sizes of encodings: from the store where they are made, else counted in the data."""
+
+    def __init__(self, made: Plan, store: Any) -> None:
+        self.made, self.store = made, store
+        self._known: dict[str, _Size] = {}
+
+    def __call__(self, key: str) -> _Size:
+        if key not in self._known:
+            self._known[key] = self._stored(key) or self._guessed(key)
+        return self._known[key]
+
+    def _stored(self, key: str) -> _Size | None:
+        if self.store is None or not self.store.has(key):
+            return None
+        stats = self.store.manifest(key)["stats"]
+        return _Size(stats["examples"], stats["words"], stats["tokens"])
+
+    def _guessed(self, key: str) -> _Size:
+        step = self.made.nodes[key].step
+        assert isinstance(step, EncodeStep)
+        examples = words = 0
+        tokens = 0.0
+        try:
+            for example in sources.read(
+                step.task, step.split, step.language, self.made.data, rename=step.rename, labels=step.labels
+            ):
+                count, guess = expected_size(example, step.max_length, step.stride)
+                examples, words, tokens = examples + 1, words + count, tokens + guess
+        except InputError:
+            return _Size(1, 1, 1.0)  # the step itself will say what is wrong, with file and line
+        return _Size(examples, words, tokens)
+
+
+def measured_rate(store: Any, enough: int = 200) -> float | None:
+    """Median FLOPs per second of trainings in a store, or None. The order of identities is random: so many do."""
+    rates: list[float] = []
+    for key in store.identities() if store is not None else []:
+        if len(rates) == enough:
+            break
+        try:
+            manifest = store.manifest(key)
+        except InputError:
+            continue  # `store verify` tells of it
+        if manifest["kind"] == "train" and manifest.get("seconds") and manifest.get("flops"):
+            rates.append(manifest["flops"] / manifest["seconds"])
+    return sorted(rates)[len(rates) // 2] if rates else None
