@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from waystation.cli import app
 from waystation.errors import InputError
-from waystation.tasks import download, upstream
+from waystation.tasks.fetching import download, upstream
 
 COMMIT = "1" * 40
 FILES = {

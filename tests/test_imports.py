@@ -28,6 +28,7 @@ STREET: list[list[str]] = [
     ["costs", "retention"],
     ["plan"],
     ["tasks"],
+    ["tasks.fetching", "tasks.mini", "tasks.reading"],
     ["store"],
     ["study", "study_checks", "study_file"],
     ["records", "tasks.task", "tasks.examples", "tasks.known", "steps.records", "backbones", "yamlfile"],
@@ -149,10 +150,15 @@ def test_no_file_is_too_long() -> None:
         ("store.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import waystation.cli", "imports cli"),
         ("store.py", "from importlib import import_module\nimport_module('waystation.rounds')", "imports rounds"),
         ("store.py", "from . import plan", "imports plan"),
-        ("tasks/readers.py", "from ..steps.records import x", ""),
-        ("tasks/readers.py", "from ..steps import run", "tasks.readers imports steps"),
-        ("tasks/readers.py", "from .task import Task", ""),
-        ("tasks/task.py", "from waystation.tasks.readers import read", "tasks.task imports tasks.readers"),
+        ("tasks/sources.py", "from ..steps.records import x", ""),
+        ("tasks/sources.py", "from ..steps import run", "tasks.sources imports steps"),
+        ("tasks/sources.py", "from .task import Task", ""),
+        (
+            "tasks/reading/readers.py",
+            "from waystation.tasks.sources import x",
+            "tasks.reading.readers imports tasks.sources",
+        ),
+        ("tasks/task.py", "from waystation.tasks.sources import read", "tasks.task imports tasks.sources"),
         ("models/a.py", "from waystation.formats.tagging import x", ""),
         ("cli.py", "import waystation.novelty", "waystation.novelty is on no level"),
         ("cli.py", "from waystation import __version__", ""),
@@ -169,7 +175,7 @@ def test_the_rules_themselves(tmp_path: Path, file: str, text: str, expected: st
         (tmp_path / module).parent.mkdir(exist_ok=True)
         (tmp_path / module).touch()
     path = tmp_path / file
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     found = complaints(path, tmp_path)
     assert (expected in " ".join(found)) if expected else found == []

@@ -76,7 +76,7 @@ _ROW = "{:<22} {:<14} {:<9} {:<7} {:>4} {:<8} {:<7} {:<5} {}"
 
 
 def _columns(task: Task) -> list[str]:
-    from waystation.tasks import pieces
+    from waystation.tasks.fetching import pieces
 
     train = ",".join(task.languages("train")) or "-"
     cut = any(part.sample for part in task.splits.values()) or any(
@@ -115,7 +115,8 @@ def data_get(
 
 def _fetched(task: Task) -> str:
     from waystation import places
-    from waystation.tasks import known, upstream
+    from waystation.tasks import known
+    from waystation.tasks.fetching import upstream
 
     if task.parts:
         return "\n".join(_fetched(known.find(part)) for part in task.parts)
@@ -131,7 +132,7 @@ def _fetched(task: Task) -> str:
 
 def _rebuilt(task: Task, data: str | None) -> str:
     from waystation import places
-    from waystation.tasks import pieces
+    from waystation.tasks.fetching import pieces
 
     folder = places.data_folder(data)
     if folder is None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from waystation import languages
-from waystation.tasks import checks, known, sources, upstream
+from waystation.tasks import checks, known, sources
+from waystation.tasks.fetching import upstream
 from waystation.tasks.labels import UNSEEN
 from waystation.tasks.task import Reader, Task
 

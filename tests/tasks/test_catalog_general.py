@@ -13,10 +13,11 @@ import pytest
 from waystation import languages
 from waystation.errors import InputError
 from waystation.scoring import metrics
-from waystation.tasks import checks, known, reference, sources, upstream
+from waystation.tasks import checks, known, reference, sources
+from waystation.tasks.fetching import upstream
 from waystation.tasks.labels import names_of
-from waystation.tasks.readers import read_file
-from waystation.tasks.rows import Tally
+from waystation.tasks.reading.readers import read_file
+from waystation.tasks.reading.rows import Tally
 from waystation.tasks.task import Task
 
 DATA = Path(os.environ.get("WAYSTATION_DATA") or Path(__file__).parents[3] / "shared" / "data")

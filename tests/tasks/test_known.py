@@ -5,7 +5,8 @@ import pytest
 from waystation import languages
 from waystation.errors import InputError
 from waystation.scoring import metrics
-from waystation.tasks import known, upstream
+from waystation.tasks import known
+from waystation.tasks.fetching import upstream
 from waystation.tasks.task import Task
 
 LOCAL = [task for task in known.catalog().values() if task.source == "local"]

@@ -12,7 +12,9 @@ from waystation.errors import InputError, ManyProblems
 from waystation.plan import plan
 from waystation.steps.records import EncodeStep, EvaluateStep, TrainStep
 from waystation.study import Study
-from waystation.tasks import checks, known, lock, pieces, readers, sources
+from waystation.tasks import checks, known, sources
+from waystation.tasks.fetching import lock, pieces
+from waystation.tasks.reading import readers
 from waystation.tasks.task import Task
 
 DATA = Path(os.environ.get("WAYSTATION_DATA") or Path(__file__).parents[3] / "shared" / "data")

@@ -17,7 +17,7 @@ from waystation.models.backbone import Checkpoint, load_tokenizer
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
 from waystation.scoring.retrieval import retrieval_accuracy
 from waystation.steps.records import Retrieval
-from waystation.tasks import parallel
+from waystation.tasks.reading import parallel
 from waystation.tasks.task import Reader
 
 LONGEST = 512

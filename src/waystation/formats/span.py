@@ -109,8 +109,9 @@ def encode(
         tokens=tokens,
         offsets=offsets,
         example=example.astype(np.int32),
-        targets=np.where(held[:, None], answer + (lead - first)[:, None], np.where(split, IGNORED, 0)[example][:, None])
-        .astype(np.int32),
+        targets=np.where(
+            held[:, None], answer + (lead - first)[:, None], np.where(split, IGNORED, 0)[example][:, None]
+        ).astype(np.int32),
         words=(np.round(words[0][read.question] * share) + words[1][read.text]).astype(np.int32),
         types=types if "token_type_ids" in tokenizer.model_input_names else None,
         ids=read.ids,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, ManyProblems
-from waystation.tasks import known, sources, upstream
+from waystation.tasks import known, sources
 from waystation.tasks.examples import (
     ChoiceExample,
     ClassificationExample,
@@ -18,8 +18,9 @@ from waystation.tasks.examples import (
     SpanExample,
     TaggingExample,
 )
+from waystation.tasks.fetching import upstream
 from waystation.tasks.labels import names_of
-from waystation.tasks.rows import Tally
+from waystation.tasks.reading.rows import Tally
 from waystation.tasks.task import Split, Task
 
 

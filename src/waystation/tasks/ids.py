@@ -8,7 +8,7 @@ from pathlib import Path
 
 from waystation.errors import InputError
 from waystation.tasks.examples import Example, RetrievalExample
-from waystation.tasks.rows import Tally, lines
+from waystation.tasks.reading.rows import Tally, lines
 
 LEFT_OUT = ("left out", "several answers", "no options")
 """Notes of a tally on rows that are in the file and make no example."""

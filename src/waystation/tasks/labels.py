@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from waystation.tasks.tags import Names
+from waystation.tasks.reading.tags import Names
 from waystation.tasks.task import Task
 
 UNSEEN = "UNSEEN"

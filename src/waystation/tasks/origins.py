@@ -9,7 +9,8 @@ from pathlib import Path
 
 from waystation.errors import InputError, suggest
 from waystation.records import file_sha256
-from waystation.tasks import lock, pieces, readers, upstream
+from waystation.tasks.fetching import lock, pieces, upstream
+from waystation.tasks.reading import readers
 from waystation.tasks.task import Files, Reader, Split, Task
 
 

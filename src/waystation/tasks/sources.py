@@ -12,12 +12,13 @@ from typing import Any
 
 from waystation.errors import InputError, suggest
 from waystation.records import digest, identity
-from waystation.tasks import ids, known, parallel, readers
+from waystation.tasks import ids, known
 from waystation.tasks.examples import ClassificationExample, Example, MultilabelExample, TaggingExample
 from waystation.tasks.labels import UNSEEN, Found, names_of
 from waystation.tasks.origins import Origin, exists, folder, origin
-from waystation.tasks.rows import Tally
-from waystation.tasks.tags import BadRow, Names, relabel
+from waystation.tasks.reading import parallel, readers
+from waystation.tasks.reading.rows import Tally
+from waystation.tasks.reading.tags import BadRow, Names, relabel
 from waystation.tasks.task import Reader, Split, Task
 
 __all__ = ["files", "fingerprint", "folder", "opened", "origin", "read", "resolved", "sample", "stream", "words"]

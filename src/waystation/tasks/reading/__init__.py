@@ -1,0 +1,1 @@
+"""Files of every layout in, examples out."""
