@@ -24,7 +24,7 @@ DATA = Path(os.environ.get("WAYSTATION_DATA") or Path(__file__).parents[3] / "sh
 INTERMEDIATE = ["anli_plus", "mnli", "qqp", "squad_v1", "squad_v2", "hellaswag", "ccg", "cosmos_qa", "commonsense_qa"]
 OTHERS = [
     "anli", "snli", "sick", "mrpc", "social_iqa", "race", "copa", "wnut17", "gum", "wikigold", "squad_subset",
-    "tydiqa_goldp_en", "udpos_r", "udpos_xtreme", "ud_pud", "ud_gum", "masakhaner2", "masakhaner1_amh", "masakhapos",
+    "udpos_r", "udpos_xtreme", "ud_pud", "ud_gum", "masakhaner2", "masakhaner1_amh", "masakhapos",
     "masakhanews", "americas_nli", "xcopa", "belebele", "sib200", "xstory_cloze",
 ]  # fmt: skip
 
@@ -52,8 +52,7 @@ ADDED = {  # by XTREME-R
     "xquad": "ro", "panx": "az gu lt pa pl qu ro uk", "udpos_r": "lt pl ro uk wo", "tatoeba": "az lt pl ro uk",
     "xcopa": "et ht id it qu sw ta th tr vi zh",
 }  # fmt: skip
-OTHER_NAMES = {"bucc2018": ["bucc2018", "bucc2018_de", "bucc2018_fr", "bucc2018_ru"]}
-GENERAL = [*INTERMEDIATE, *OTHERS, *(name for one in XTREME for name in OTHER_NAMES.get(one, [one]))]
+GENERAL = [*INTERMEDIATE, *OTHERS, *XTREME]
 
 
 def whole(name: str, split: str = "test") -> Any:
@@ -83,7 +82,7 @@ def test_records_say_where_the_whole_is_to_be_had(name: str) -> None:
 def test_languages_of_xtreme() -> None:
     assert {name: len(codes.split()) for name, codes in XTREME.items()} == COUNTS
     for name, codes in XTREME.items():
-        found = {code for one in OTHER_NAMES.get(name, [name]) for code in whole(one).paths()}
+        found = set(whole(name).paths())
         expected = set(codes.split()) | set(ADDED.get(name, "").split())
         assert found == expected or (name == "tatoeba" and found > expected), name  # Tatoeba: 28 more than the papers
     for name, codes in ADDED.items():
@@ -100,7 +99,7 @@ def test_sizes_of_xtreme() -> None:
     assert whole("pawsx", "train").rows == 49_401
     assert whole("panx", "train").rows == 20_000
     assert (whole("udpos", "train").rows, whole("udpos", "validation").rows) == (21_253, 3974)
-    assert whole("tydiqa_goldp_en", "train").rows == 3696
+    assert whole("tydiqa_goldp", "train").rows == 3696
     assert Counter(rows["panx"].values()) == {10_000: 25, 1000: 12, 100: 3}
     assert {code for code, count in rows["panx"].items() if count == 100} == {"jv", "my", "yo"}
     assert {code: rows["tatoeba"][code] for code in ("jv", "ka", "kk", "ml", "sw", "ta", "te", "th")} == {

@@ -10,7 +10,7 @@ from waystation.errors import InputError
 from waystation.tasks.examples import Example, RetrievalExample
 from waystation.tasks.reading.rows import Tally, lines
 
-LEFT_OUT = ("left out", "several answers", "no options")
+LEFT_OUT = ("left out", "empty", "several answers", "no options")
 """Notes of a tally on rows that are in the file and make no example."""
 
 

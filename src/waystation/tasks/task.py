@@ -62,9 +62,10 @@ class Reader(Record):
     (False: quotes are plain characters), ``header`` (False: columns are named "0", "1", ...). ``jsonl``: an object per
     line. ``json``: one document, ``rows`` the dotted path to its list of objects, or to an object of objects, whose
     keys become the field "#". ``parquet``: numbers of a ClassLabel column become its names. Fields of rows may be
-    dotted paths ("answers.text", "choices.0.text"). ``where``: only rows whose field is one of these values (numbers
-    and booleans as JSON writes them; "{lang}" is the language as ``Files.languages`` spells it). ``names``: what the
-    numbers 0, 1, ... of the label or tag column mean, checked against the file's own names where it has them.
+    dotted paths ("answers.text", "choices.0.text"). ``where``: only rows whose field is one of these values, or
+    begins with one ("english-*"; numbers and booleans as JSON writes them; "{lang}" is the language as
+    ``Files.languages`` spells it). ``names``: what the numbers 0, 1, ... of the label or tag column mean, checked
+    against the file's own names where it has them. ``skip_empty``: rows without a text are counted and left out.
     What a row gives, by format:
 
     - classification: ``text`` (several fields are joined by a blank; a list of texts likewise), ``pair``, ``label``
@@ -98,6 +99,7 @@ class Reader(Record):
     rows: Annotated[str | None, IDENTITY] = None
     where: Annotated[dict[str, str | tuple[str, ...]], IDENTITY] = Field(default_factory=dict)
     names: Annotated[tuple[str, ...], IDENTITY] = ()
+    skip_empty: Annotated[bool, IDENTITY] = False
     text: Annotated[str | tuple[str, ...] | None, IDENTITY] = None
     pair: Annotated[str | None, IDENTITY] = None
     question: Annotated[str | None, IDENTITY] = None
@@ -145,6 +147,9 @@ class Files(Record):
         return found | self.files
 
 
+Url = Annotated[str, Field(pattern=r"^https?://")]
+
+
 class Upstream(Record):
     """Where the whole set is to be had. Nothing here enters an identity: what was read does, by its content.
 
@@ -158,7 +163,7 @@ class Upstream(Record):
     kind: Annotated[Literal["hub", "hub_parquet_branch", "hub_files", "github", "archive"], EXECUTION]
     repo: Annotated[str | None, EXECUTION] = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
     revision: Annotated[str | None, EXECUTION] = Field(default=None, pattern=r"^[0-9a-f]{40}$")
-    url: Annotated[str | None, EXECUTION] = Field(default=None, pattern=r"^https?://")
+    url: Annotated[Url | tuple[Url, ...] | None, EXECUTION] = None
     sha256: Annotated[str | None, EXECUTION] = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     root: Annotated[str, EXECUTION] = ""
     reader: Annotated[Reader | None, EXECUTION] = None
@@ -168,8 +173,10 @@ class Upstream(Record):
     @model_validator(mode="after")
     def _complete(self) -> Upstream:
         if self.kind == "archive":
-            if self.url is None or self.repo is not None or self.revision is not None:
+            if not self.urls or self.repo is not None or self.revision is not None:
                 raise ValueError("an archive has a url and maybe sha256, neither repo nor revision")
+            if self.sha256 is not None and len(self.urls) > 1:
+                raise ValueError("sha256 is that of one archive")
         elif self.repo is None or self.url is not None or self.sha256 is not None:
             raise ValueError(f"{self.kind} has a repo and maybe a revision, neither url nor sha256")
         if self.kind == "github" and self.revision is None:
@@ -181,6 +188,11 @@ class Upstream(Record):
                     f'{self.kind} needs splits that name files "config/split": without a config all are mixed'
                 )
         return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the archives are."""
+        return (self.url,) if isinstance(self.url, str) else self.url or ()
 
 
 class Task(Record):

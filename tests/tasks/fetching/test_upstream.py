@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from serving import Server, serving
 
 from waystation.errors import InputError, WaystationError
@@ -249,6 +250,21 @@ def test_an_archive_is_resumed_unpacked_and_locked(server: Server) -> None:
     sources.files(task, "test", "en", None)[0].unlink()
     with pytest.raises(InputError, match=f"has SHA-256 .*, locked is {entry.revision}"):
         upstream.get(task)
+
+
+def test_archives_side_by_side(server: Server) -> None:
+    one, two = zipped({"set/test-eng.txt": CONLL, "set/about": b"1"}), zipped({"set/test-swa.txt": CONLL})
+    server.files |= {"/one.zip": one, "/two.zip": two}
+    task = tagging("archive", url=[f"{server.url}/one.zip", f"{server.url}/two.zip"], root="set/")
+    entry, fetched = upstream.get(task)
+    assert fetched and sorted(entry.files) == ["set/test-eng.txt", "set/test-swa.txt"]
+    assert words(task) == [("Anna", "sleeps"), ("Rome",)]
+    sources.files(task, "test", "sw", None)[0].unlink()
+    server.files["/two.zip"] = zipped({"set/test-swa.txt": b"other"})
+    with pytest.raises(InputError, match=f"two.zip has SHA-256 .*, locked is {entry.revision}"):
+        upstream.get(task)
+    with pytest.raises(ValidationError, match="sha256 is that of one archive"):
+        tagging("archive", url=["https://a/b.zip", "https://a/c.zip"], sha256="0" * 64)
 
 
 def test_a_declared_checksum(server: Server) -> None:

@@ -42,6 +42,25 @@ def test_dotted_paths(tmp_path: Path) -> None:
     assert (example.pair, example.label) == ("x", "law")
 
 
+def test_where_takes_the_beginning_of_a_field(tmp_path: Path) -> None:
+    rows = [{"id": own, "text": own, "label": "law"} for own in ("swahili-1", "swahili", "english-1", "x-swahili-2")]
+    path = jsonl(tmp_path, *rows)
+    found = read(path, "classification", TOPICS, text="text", label="label", where={"id": "swahili-*"})
+    assert [example.text for example in found] == ["swahili-1"]
+    found = read(path, "classification", TOPICS, text="text", label="label", where={"id": ["english-*", "swahili"]})
+    assert [example.text for example in found] == ["swahili", "english-1"]
+
+
+def test_rows_without_a_text_are_left_out_where_the_reader_says_so(tmp_path: Path) -> None:
+    rows = [{"a": "one", "b": "two", "label": "law"}, {"a": "one", "b": " ", "label": "law"}]
+    path, tally = jsonl(tmp_path, *rows), Tally()
+    fields = {"text": "a", "pair": "b", "label": "label"}
+    assert len(read(path, "classification", TOPICS, tally=tally, skip_empty=True, **fields)) == 1
+    assert tally.notes["empty"] == 1
+    with pytest.raises(InputError, match="no text in b: fill it in, or remove the row"):
+        read(path, "classification", TOPICS, **fields)
+
+
 def test_where_selects_rows_and_numbers_those(tmp_path: Path) -> None:
     rows = [
         {"text": f"t{number}", "label": "law", "lang": lang, "ok": ok, "part": {"n": number}, "none": None}

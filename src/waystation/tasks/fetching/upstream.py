@@ -11,6 +11,7 @@ from urllib.parse import quote
 from waystation import places
 from waystation.backbones import offline
 from waystation.errors import InputError, WaystationError
+from waystation.records import digest
 from waystation.tasks.fetching import archives, hub, lock
 from waystation.tasks.fetching.download import download
 from waystation.tasks.fetching.lock import Entry
@@ -134,7 +135,7 @@ def _extras(task: Task, part: Files) -> list[str]:
 
 
 def _source(upstream: Upstream) -> str:
-    return upstream.repo or upstream.url or ""
+    return upstream.repo or " ".join(upstream.urls)
 
 
 def _declared(upstream: Upstream) -> str | None:
@@ -220,24 +221,36 @@ def raw(repo: str, commit: str, path: str, place: Path) -> None:
 
 
 def _from_archive(task: Task, upstream: Upstream, wanted: list[str], known: Entry | None) -> Entry:
-    url = _source(upstream)
-    name = Path(url.partition("?")[0]).name or "archive"
-    packed = _cache(task) / name
-    download(url, packed, upstream.sha256)
-    found = lock.content(packed).sha256
+    packed = {}
+    for url in upstream.urls:
+        packed[url] = _cache(task) / (Path(url.partition("?")[0]).name or "archive")
+        download(url, packed[url], upstream.sha256)
+    contents = [lock.content(place).sha256 for place in packed.values()]
+    found = contents[0] if len(contents) == 1 else digest(contents)
     if known is not None and found != known.revision:
-        packed.unlink()
-        raise InputError(f"task '{task.id}': {url} has SHA-256 {found}, locked is {known.revision}")
+        for place in packed.values():
+            place.unlink()
+        raise InputError(f"task '{task.id}': {_source(upstream)} has SHA-256 {found}, locked is {known.revision}")
     home = _cache(task) / found[:16]
-    shutil.rmtree(home, ignore_errors=True)
-    if archives.is_archive(packed):
-        archives.unpack(packed, home)
-        packed.unlink()
-    else:
-        home.mkdir()
-        packed.rename(home / name)
+    begun = home.with_name(f"{home.name}.whole")
+    for folder in (home, begun):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for number, place in enumerate(packed.values()):
+            if archives.is_archive(place):
+                archives.unpack(place, begun / str(number))
+                shutil.copytree(begun / str(number), begun / "all", dirs_exist_ok=True, copy_function=shutil.move)
+            else:
+                (begun / "all").mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(place, begun / "all" / place.name)
+        (begun / "all").rename(home)
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
+    for place in packed.values():
+        place.unlink()
     inside = sorted(path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file())
-    return _entry(task, upstream, found, {one: hub.named(_under(upstream, one), inside, url) for one in wanted})
+    names = {one: hub.named(_under(upstream, one), inside, _source(upstream)) for one in wanted}
+    return _entry(task, upstream, found, names)
 
 
 _KINDS = {

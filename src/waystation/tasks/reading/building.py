@@ -14,7 +14,7 @@ from waystation.tasks.examples import (
     MultilabelExample,
     SpanExample,
 )
-from waystation.tasks.reading.fields import Several, field, joined, listed, name_of, single, texts
+from waystation.tasks.reading.fields import Empty, Several, field, joined, listed, name_of, single, texts
 from waystation.tasks.reading.rows import Row, Tally, claim, numbered, shown, text_of
 from waystation.tasks.reading.squad import answer_in
 from waystation.tasks.reading.tagged import tagged
@@ -64,7 +64,7 @@ def build(row: Row, reader: Reader, format: FormatName, names: Names, prefix: st
     """The example of one row, or None where the row makes none; the tally's notes count why.
 
     "left out": its label is renamed to null; "several answers": its label is a list of more than one; "no options": a
-    question whose options are an empty list. Raises ``BadRow``.
+    question whose options are an empty list; "empty": no text, where the reader skips these. Raises ``BadRow``.
     """
     tally.rows += 1
     own = f"{prefix}{tally.rows}"
@@ -75,7 +75,11 @@ def build(row: Row, reader: Reader, format: FormatName, names: Names, prefix: st
         return _BUILDERS[format](row, reader, names, own, _cluster(row, reader, tally), tally)
     except Several:
         tally.notes["several answers"] += 1
-        return None
+    except Empty:
+        if not reader.skip_empty:
+            raise
+        tally.notes["empty"] += 1
+    return None
 
 
 def _cluster(row: Row, reader: Reader, tally: Tally) -> str | None:

@@ -48,15 +48,22 @@ def _step(value: Any, step: str, before: str) -> Any:
 
 
 def passes(row: Row, where: Mapping[str, str | tuple[str, ...]]) -> bool:
-    """Whether a row's fields are among the values that ``where`` lists, as JSON writes numbers and booleans."""
+    """Whether a row's fields are among the values that ``where`` lists, as JSON writes numbers and booleans.
+
+    A value that ends in ``*`` is what the field begins with.
+    """
     for name, wanted in where.items():
         value = field(row, name)
         if isinstance(value, (Mapping, list)):
             raise BadRow(f"where: field '{name}' is {shown(value)}, not one value: name a field inside it")
         plain = value if isinstance(value, str) else json.dumps(value, default=str)
-        if plain not in ((wanted,) if isinstance(wanted, str) else wanted):
+        if not any(_is(plain, one) for one in ((wanted,) if isinstance(wanted, str) else wanted)):
             return False
     return True
+
+
+def _is(value: str, wanted: str) -> bool:
+    return value.startswith(wanted[:-1]) if wanted.endswith("*") else value == wanted
 
 
 def texts(reader: Reader) -> tuple[str, ...]:
@@ -72,7 +79,7 @@ def joined(row: Row, names: Sequence[str]) -> str:
         parts += [text_of(item, name) for item in value] if isinstance(value, list) else [text_of(value, name)]
     text = " ".join(filter(str.strip, parts))
     if not text:
-        raise BadRow(f"no text in {' or '.join(names)}: fill it in, or remove the row")
+        raise Empty(f"no text in {' or '.join(names)}: fill it in, or remove the row")
     return text
 
 
@@ -95,6 +102,10 @@ def single(value: Any, name: str) -> Any:
     if not value:
         raise BadRow(f"field '{name}' is an empty list: give one answer, or remove the row")
     return value[0]
+
+
+class Empty(BadRow):
+    """A row has no text."""
 
 
 class Several(Exception):
