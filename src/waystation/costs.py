@@ -9,7 +9,7 @@ from waystation import backbones
 from waystation.errors import InputError
 from waystation.plan import Plan
 from waystation.retention import worthwhile
-from waystation.steps.records import EncodeStep, TrainStep, TrunkStep
+from waystation.steps.records import AdoptStep, EncodeStep, TrainStep, TrunkStep
 from waystation.tasks import sources
 from waystation.tasks.sizes import expected_size
 
@@ -43,6 +43,9 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
         if isinstance(step, EncodeStep):
             size = lengths(node.id)
             found[node.id] = Cost(size.tokens, 0.0, size.tokens * 10.0, size.tokens / 2e5)
+        elif isinstance(step, AdoptStep):
+            stored = 0.0 if shape is None else 4.0 * (shape.block_parameters + shape.hidden * 250_000)
+            found[node.id] = Cost(0.0, 0.0, stored, 10.0)
         elif shape is None:
             found[node.id] = Cost(0.0, 0.0, 0.0, None)
         elif isinstance(step, TrunkStep):

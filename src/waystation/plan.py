@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from waystation import backbones, study_checks
+from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems
-from waystation.steps.records import EncodeStep, EvaluateStep, Recipe, Step, TrainStep, TrunkStep, needs, step_id
+from waystation.steps.records import (
+    AdoptStep,
+    EncodeStep,
+    EvaluateStep,
+    Recipe,
+    Step,
+    TrainStep,
+    TrunkStep,
+    needs,
+    step_id,
+)
 from waystation.study import BASELINE, Study, TrainOn, Use
 from waystation.tasks import sources
 from waystation.tasks.task import WINDOWED, Split
@@ -59,7 +70,8 @@ class Plan:
         key = chain.train
         while key is not None:
             step = self.nodes[key].step
-            assert isinstance(step, TrainStep)
+            if not isinstance(step, TrainStep):  # a checkpoint that was trained elsewhere
+                break
             found.insert(0, (key, step))
             key = step.parent
         return found
@@ -126,7 +138,8 @@ class _Builder:
         parent = None
         if use is not None:
             if (use.label, seed) not in self._before:
-                self._before[use.label, seed] = self.train("intermediate", use, seed, None)
+                before = self.train("intermediate", use, seed, None) if use.from_ is None else self.adopt(use)
+                self._before[use.label, seed] = before
             parent = self._before[use.label, seed]
         intermediate = BASELINE if use is None else use.label
         name = f"{intermediate}+{target.label}.s{seed}"
@@ -142,9 +155,7 @@ class _Builder:
         labels = study.labels_of(use)
         encoding = self.encode(source.task, "train", study.source, labels, source.labels, recipe)
         task = study.find(source.task)
-        before = (
-            "" if parent is None else self.made.nodes[parent].label.removeprefix("train ").rpartition(".s")[0] + "+"
-        )
+        before = "" if parent is None else f"{self.made.nodes[parent].label.split(' ', 1)[1].partition('.s')[0]}+"
         trunk = None
         if recipe.frozen is not None:
             trunk = self.trunk(encoding, self.trunk_source(parent, recipe.frozen), recipe)
@@ -165,6 +176,16 @@ class _Builder:
         )
         shown = before + use.label if phase == "intermediate" or before else f"{BASELINE}+{use.label}"
         return self.made.add(step, f"train {shown}.s{seed}")
+
+    def adopt(self, use: Use) -> str:
+        assert use.from_ is not None
+        step = AdoptStep(
+            task=use.label,
+            backbone=self.backbone,
+            checkpoint=backbones.fingerprint(Backbone(id=use.from_)),
+            source=use.from_,
+        )
+        return self.made.add(step, f"adopt {use.label}")
 
     def evaluate(self, use: Use, model: str | None, chain: str) -> str:
         recipe, task = self.recipe(use, "target"), self.study.find(use.task)
@@ -215,8 +236,7 @@ class _Builder:
         """The training that last changed the embedding or one of the lowest ``blocks``; None: it is the backbone's."""
         while model is not None:
             step = self.made.nodes[model].step
-            assert isinstance(step, TrainStep)
-            if step.recipe.frozen is None or step.recipe.frozen < blocks:
+            if not isinstance(step, TrainStep) or step.recipe.frozen is None or step.recipe.frozen < blocks:
                 return model
             model = step.parent
         return None

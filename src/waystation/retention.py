@@ -32,7 +32,7 @@ TRUNK = "states.safetensors"
 LOSES: dict[Keep, tuple[str, ...]] = {"heads": (*STATE, WEIGHTS, TRUNK), "deltas": (*STATE, TRUNK), "all": ()}
 """What is taken from a model or a trunk."""
 
-KINDS = ("train", "trunk")
+KINDS = ("train", "trunk", "adopt")
 """Kinds of steps that can lose something and be done again."""
 
 

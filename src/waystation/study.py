@@ -14,7 +14,7 @@ from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import EXECUTION, IDENTITY, Record
 from waystation.steps.records import Keep, Precision, Recipe, Retrieval, Subset
 from waystation.study_checks import Problem
-from waystation.study_file import PHASES, Where, merge, near_study, override_field, own_task, sentence
+from waystation.study_file import PHASES, Where, merge, near_study, near_uses, override_field, own_task, sentence
 from waystation.tasks import known
 from waystation.tasks.task import Files, Split, Task
 
@@ -30,12 +30,16 @@ class TrainOn(Record):
 
 
 class Use(Record):
-    """One task in one role. ``labels`` maps label names to those used here (null: outside, or the row is dropped)."""
+    """One task in one role. ``labels`` maps label names to those used here (null: outside, or the row is dropped).
+
+    ``from``: a checkpoint (hub id or folder) that was fine-tuned on an intermediate task stands for training on it.
+    """
 
     task: Annotated[str, IDENTITY]
     name: Annotated[str | None, EXECUTION] = Field(default=None, pattern=NAME)
     labels: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
     train: Annotated[TrainOn | None, IDENTITY] = None
+    from_: Annotated[str | None, IDENTITY] = Field(default=None, alias="from")
     languages: Annotated[tuple[str, ...] | None, IDENTITY] = None
     metrics: Annotated[tuple[str, ...] | None, EXECUTION] = Field(default=None, min_length=1)
     recipe: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
@@ -176,6 +180,8 @@ class Study(Record):
             data["tasks"] = {name: own_task(name, table, path) for name, table in own.items()}
         if isinstance(data.get("backbone"), (str, dict)):
             data["backbone"] = near_study(data["backbone"], path)
+        if isinstance(data.get("intermediate"), dict):
+            data["intermediate"] = near_uses(data["intermediate"], path)
         try:
             study = cls.model_validate(data)
         except ValidationError as error:
@@ -274,6 +280,9 @@ class Study(Record):
             found += [
                 (("recipe", *item["loc"]), sentence(item, Recipe, ("recipe", *item["loc"]))) for item in error.errors()
             ]
+        if use.from_ is not None:
+            trained_here = bool(use.labels or use.recipe)
+            return [*found, *study_checks.adopted_problems(use.from_, self.backbone, phase, trained_here)]
         if phase == "intermediate" and (use.train or use.languages or use.metrics):
             found.append(((), "`train`, `languages` and `metrics` belong to a target, not to an intermediate task"))
         check = self._retrieval_problems if task.format == "retrieval" else self._training_problems

@@ -70,6 +70,16 @@ def retrieval(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> Ret
     return Retrieval.model_validate({**usual, **backbones.reading(backbone), **changes})
 
 
+def adopted_problems(name: str, backbone: Backbone, phase: str, changed: bool) -> list[Problem]:
+    """A checkpoint that cannot stand for an intermediate phase; ``changed``: the use says how to train."""
+    if phase == "target":
+        return [(("from",), "`from` is for intermediate tasks: a target is trained here")]
+    if changed:
+        return [(("from",), "`from` names a checkpoint that is trained already; leave `labels` and `recipe` out")]
+    wrong = backbones.problem(Backbone(id=name, layers=backbone.layers))
+    return [] if wrong is None else [(("from",), wrong)]
+
+
 def retrieval_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> list[Problem]:
     """Unknown fields and values, a layer that the backbone does not have, a direction that does not fit the task."""
     if backbones.problem(backbone):

@@ -160,6 +160,16 @@ def near_study(value: Any, path: Path) -> Any:
     return folder if isinstance(value, str) else {**value, "id": folder}
 
 
+def near_uses(groups: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Intermediate tasks with the folders of their checkpoints meant from the study file."""
+
+    def near(use: Any) -> Any:
+        named = isinstance(use, dict) and isinstance(use.get("from"), str)
+        return {**use, "from": near_study(use["from"], path)} if named else use
+
+    return {name: list(map(near, uses)) if isinstance(uses, list) else uses for name, uses in groups.items()}
+
+
 def _beside(path: Path, name: str) -> str:
     """A path that is meant from the study file, made absolute; unchanged where it cannot be (``~nobody``)."""
     try:

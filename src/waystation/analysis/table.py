@@ -158,6 +158,7 @@ def gains(
                     for seed in seeds
                 )
                 marks = (
+                    *(["trained elsewhere"] if use.from_ else []),
                     *_marks(study, use.task, target, samples, mixed, len(seeds)),
                     *sorted({mark for seed in seeds for mark in selected[use.label, target.label, seed]}),
                 )

@@ -162,6 +162,20 @@ class TrunkStep(Record):
     tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
 
 
+class AdoptStep(Record):
+    """A checkpoint that was fine-tuned elsewhere, as a model of the store: a delta on the backbone.
+
+    ``checkpoint``: its fingerprint; ``source``: its hub id or folder.
+    """
+
+    kind: Annotated[Literal["adopt"], IDENTITY] = "adopt"
+    version: Annotated[int, IDENTITY] = 1
+    task: Annotated[str, EXECUTION]
+    backbone: Annotated[dict[str, Any], IDENTITY]
+    checkpoint: Annotated[dict[str, Any], IDENTITY]
+    source: Annotated[str, EXECUTION]
+
+
 class EvaluateStep(Record):
     """Predictions of one model on one target in all languages of the study, no training.
 
@@ -188,7 +202,7 @@ class EvaluateStep(Record):
         return digest({name: value for name, value in identity(self).items() if name != "encodings"})
 
 
-Step = EncodeStep | TrunkStep | TrainStep | EvaluateStep
+Step = EncodeStep | TrunkStep | AdoptStep | TrainStep | EvaluateStep
 
 
 def needs(step: Step) -> tuple[str, ...]:
