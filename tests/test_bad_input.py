@@ -237,7 +237,7 @@ def test_a_study_that_is_no_text_is_refused(home: Path, content: bytes, says: li
         ("nowhere.yaml", "nowhere.yaml: no such file: check the path"),
         ("no/where.yaml", "no/where.yaml: no such file"),
         ("data", "data: cannot be read: Is a directory"),
-        ("clinicl", "no study file 'clinicl' (did you mean 'clinical'?); shipped studies: clinical, demo"),
+        ("clinicl", "no study file 'clinicl' (did you mean 'clinical'?); shipped studies: all-formats, clinical, demo"),
         ("s.yaml/x", "s.yaml/x: cannot be read: Not a directory"),
     ],
 )

@@ -108,7 +108,8 @@ RECIPE_CHANGES: dict[str, Any] = {
     "checkpoint_seconds": 1.0, "frozen": 0, "gradient_checkpointing": True, "trunk_gigabytes": 1.0,
 }  # fmt: skip
 ENCODE_CHANGES: dict[str, Any] = {
-    "version": 9, "task": find("gum"), "content": "d" * 64, "sample": True, "split": "test", "language": "eu",
+    "version": 9, "task": find("gum"), "content": "d" * 64, "sample": True,
+    "stands_for": "test", "split": "test", "language": "eu",
     "format": "classification", "rename": {"A": None}, "labels": ("A", "B"), "scheme": "plain",
     "tokenizer": {"bundled": "y"}, "max_length": 65,
     "stride": 17, "prefix": "query: ",
@@ -173,7 +174,8 @@ def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
     }
     assert execution == {
         "Recipe.tokens_per_micro_batch", "Recipe.checkpoint_seconds", "Recipe.gradient_checkpointing",
-        "Recipe.trunk_gigabytes", "EncodeStep.task", "EncodeStep.sample", "TrainStep.task", "TrainStep.trunk",
+        "Recipe.trunk_gigabytes", "EncodeStep.task", "EncodeStep.sample",
+        "EncodeStep.stands_for", "TrainStep.task", "TrainStep.trunk",
         "TrunkStep.max_bytes", "TrunkStep.tokens_per_micro_batch", "TrunkStep.visits", "TrunkStep.passes",
         "EvaluateStep.task", "EvaluateStep.frozen",
         "EvaluateStep.trunks", "EvaluateStep.tokens_per_micro_batch",

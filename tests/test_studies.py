@@ -43,3 +43,12 @@ def test_updates_are_the_epochs_of_the_paper() -> None:
         assert int(updates) == use["recipe"]["updates"] == epochs * ceil(examples / batch)
         assert batch == use["recipe"].get("batch", study["recipe"]["batch"])
         assert 490 <= float(fraction) * examples <= 515  # validation on 500 examples
+
+
+def test_the_targets_of_the_paper_are_tested_in_its_languages() -> None:
+    study = Study.load(STUDIES["phang2020"])
+    counts = {use.task: len(study.languages_of(use)) for use in study.target}
+    assert counts == {
+        "xnli": 15, "pawsx": 7, "udpos": 33, "panx": 40, "xquad": 11, "mlqa": 7, "tydiqa_goldp": 9,
+        "bucc2018": 4, "tatoeba": 36,
+    }  # fmt: skip

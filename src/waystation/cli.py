@@ -108,7 +108,7 @@ def execute(study: Study, store: str | None, data: str | None, quiet: bool, retr
     """Plan and run with live progress; prints the end summary. Returns the plan and whether every score is there."""
     from waystation import places
     from waystation.costs import costs
-    from waystation.plan import plan
+    from waystation.plan import pieces, plan
     from waystation.report.terminal import Progress, redone
     from waystation.rounds import run as run_study
     from waystation.store import Store
@@ -118,7 +118,7 @@ def execute(study: Study, store: str | None, data: str | None, quiet: bool, retr
     opened = Store(places.store_folder(store))
     waiting = made.pending(opened.has)
     expected = costs(made, opened) if waiting else {}
-    for line in redone([node for node in waiting if opened.known(node.id)]):
+    for line in [*pieces(made), *redone([node for node in waiting if opened.known(node.id)])]:
         screen.print(line)
     with Progress(screen, made, expected, quiet or not waiting, done=opened.has) as progress:
         summary = run_study(study, store, data, retry_failed=retry_failed, on_event=progress, made=made)
@@ -194,6 +194,7 @@ def plan(
     """Show the steps, what is already there, and what the rest will cost, before any work."""
     from waystation import places
     from waystation.costs import costs
+    from waystation.plan import pieces
     from waystation.plan import plan as make
     from waystation.report.terminal import plan_lines, step_states
     from waystation.store import Store
@@ -227,7 +228,7 @@ def plan(
             }
         )
         return
-    for line in plan_lines(made, opened, expected):
+    for line in [*plan_lines(made, opened, expected), *pieces(made)]:
         typer.echo(line)
 
 

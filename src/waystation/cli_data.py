@@ -227,7 +227,8 @@ def data_show(
     having = [
         one for one in ("test", "validation", "train") if one in task.all_splits() and code in task.languages(one)
     ]
-    chosen: Any = split or (having[0] if having else "test")
+    at_hand = [one for one in having if sources.at_hand(task, one, code, folder)]
+    chosen: Any = split or [*at_hand, *having, "test"][0]
     for example in islice(sources.read(task, chosen, code, folder), count):
         typer.echo(shown(example, task.sensitive) + "\n")
     if task.sensitive:

@@ -98,6 +98,7 @@ def plan(study: Study, data: str | Path | None = None) -> Plan:
     Reads data files for their fingerprints; raises InputError where data is missing.
     """
     where = Path(data) if data is not None else None
+    _all_at_hand(study, where)
     study = study.model_copy(update={"tasks": study.tasks | sources.opened(study.used(), where)})
     made = Plan(study, where)
     builder = _Builder(made)
@@ -107,6 +108,39 @@ def plan(study: Study, data: str | Path | None = None) -> Plan:
                 builder.chain(group, use, target, seed)
     _count_trunk_readers(made)
     return made
+
+
+def _all_at_hand(study: Study, data: Path | None) -> None:
+    """Tell all that is missing at once."""
+    wanted: dict[tuple[str, Split, str], None] = {}
+    for phase, use in [*(("intermediate", use) for _, use in study.uses()), *(("target", use) for use in study.target)]:
+        retrieved = study.find(use.task).format == "retrieval"
+        if use.from_ is None and not retrieved:
+            wanted[use.train.task if use.train else use.task, "train", study.source] = None
+        if phase == "target":
+            wanted |= {(use.task, "test", code): None for code in study.languages_of(use)}
+    problems: dict[str, None] = {}
+    for name, split, code in wanted:
+        try:
+            sources.files(study.find(name), split, code, data)
+        except InputError as problem:
+            problems[str(problem)] = None
+    if problems:
+        raise ManyProblems(list(problems))
+
+
+def pieces(made: Plan) -> list[str]:
+    """Lines on data that is less than the official sets, and on what it is trained on instead of their own splits."""
+    samples: dict[str, None] = {}
+    others: dict[str, None] = {}
+    for node in made.nodes.values():
+        step = node.step
+        if isinstance(step, EncodeStep) and step.stands_for is not None:
+            others[f"{step.task.id} {step.split} is a piece of the official {step.stands_for} split"] = None
+        elif isinstance(step, EncodeStep) and step.sample:
+            samples[f"{step.task.id} {step.split}"] = None
+    told = [f"note: {text}" for text in others]
+    return told + ([f"note: pieces of the official sets: {', '.join(samples)}"] if samples else [])
 
 
 def _count_trunk_readers(made: Plan) -> None:
@@ -129,7 +163,7 @@ class _Builder:
         self.backbone = backbones.fingerprint(self.study.backbone)
         self.tokenizer = {key: value for key, value in self.backbone.items() if key != "layers"}
         # What many chains share is made once: a plan of ten thousand steps is a matter of a second.
-        self._content: dict[tuple[str, str, str], tuple[str, bool]] = {}
+        self._content: dict[tuple[str, str, str], tuple[str, bool, Split | None]] = {}
         self._encoded: dict[tuple[Any, ...], str] = {}
         self._recipes: dict[tuple[str, str], Recipe] = {}
         self._before: dict[tuple[str, int], str] = {}
@@ -155,7 +189,7 @@ class _Builder:
         labels = study.labels_of(use)
         encoding = self.encode(source.task, "train", study.source, labels, source.labels, recipe)
         task = study.find(source.task)
-        before = "" if parent is None else f"{self.made.nodes[parent].label.split(' ', 1)[1].partition('.s')[0]}+"
+        before = "" if parent is None else f"{self._name(parent)}+"
         trunk = None
         if recipe.frozen is not None:
             trunk = self.trunk(encoding, self.trunk_source(parent, recipe.frozen), recipe)
@@ -176,6 +210,11 @@ class _Builder:
         )
         shown = before + use.label if phase == "intermediate" or before else f"{BASELINE}+{use.label}"
         return self.made.add(step, f"train {shown}.s{seed}")
+
+    def _name(self, model: str) -> str:
+        """What a training or an adopted checkpoint is called in the names of chains."""
+        kind, name = self.made.nodes[model].label.split(" ", 1)
+        return name.rpartition(".s")[0] if kind == "train" else name
 
     def adopt(self, use: Use) -> str:
         assert use.from_ is not None
@@ -258,12 +297,13 @@ class _Builder:
         task = self.study.find(task_id)
         if where not in self._content:
             at = (task, split, language, self.data)
-            self._content[where] = sources.fingerprint(*at), sources.sample(*at)
-        content, sample = self._content[where]
+            self._content[where] = sources.fingerprint(*at), sources.sample(*at), sources.stands_for(*at)
+        content, sample, stands_for = self._content[where]
         step = EncodeStep(
             task=task,
             content=content,
             sample=sample,
+            stands_for=stands_for,
             split=split,
             language=language,
             format=task.format,

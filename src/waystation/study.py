@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from waystation import backbones, study_checks, yamlfile
 from waystation.backbones import Backbone
@@ -34,6 +34,8 @@ class Use(Record):
 
     ``from``: a checkpoint (hub id or folder) that was fine-tuned on an intermediate task stands for training on it.
     """
+
+    model_config = ConfigDict(populate_by_name=True)  # `from` in files, `from_` in Python
 
     task: Annotated[str, IDENTITY]
     name: Annotated[str | None, EXECUTION] = Field(default=None, pattern=NAME)
@@ -281,7 +283,7 @@ class Study(Record):
                 (("recipe", *item["loc"]), sentence(item, Recipe, ("recipe", *item["loc"]))) for item in error.errors()
             ]
         if use.from_ is not None:
-            trained_here = bool(use.labels or use.recipe)
+            trained_here = bool(use.labels or use.recipe or use.train or use.languages or use.metrics or use.retrieval)
             return [*found, *study_checks.adopted_problems(use.from_, self.backbone, phase, trained_here)]
         if phase == "intermediate" and (use.train or use.languages or use.metrics):
             found.append(((), "`train`, `languages` and `metrics` belong to a target, not to an intermediate task"))

@@ -75,7 +75,7 @@ def adopted_problems(name: str, backbone: Backbone, phase: str, changed: bool) -
     if phase == "target":
         return [(("from",), "`from` is for intermediate tasks: a target is trained here")]
     if changed:
-        return [(("from",), "`from` names a checkpoint that is trained already; leave `labels` and `recipe` out")]
+        return [(("from",), "`from` names a checkpoint that is trained already; leave all but task and name out")]
     wrong = backbones.problem(Backbone(id=name, layers=backbone.layers))
     return [] if wrong is None else [(("from",), wrong)]
 

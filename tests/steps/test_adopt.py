@@ -89,7 +89,7 @@ def test_another_tokenizer_is_refused(folder, tuned, tmp_path):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"recipe": {"updates": 3}}, "trained already; leave `labels` and `recipe` out"),
+        ({"recipe": {"updates": 3}}, "trained already; leave all but task and name out"),
         ({"from": "no/where/near"}, "backbone"),
     ],
 )

@@ -304,7 +304,7 @@ SIZES: dict[str, dict[str, int]] = {
     "simonero": {"test ro": 491},
     "case_hold": {"train en": 1000},
     "ledgar": {"train en": 1000},
-    "unfair_tos": {"train en": 1000},
+    "unfair_tos": {"train en": 889, "test en": 111},
     "legalbench_contract_nli": {"train en": 112},
     "policyqa": {"train en": 2745, "test en": 1006},
     "e_ner": {"train en": 11644},

@@ -42,7 +42,8 @@ def test_languages_are_canonical_and_files_named_once(task: Task) -> None:
         assert set(part.readers) <= set(part.paths())
         for code, names in part.paths().items():
             assert code in languages.table(), code
-            used += [] if part.only or part.without or (reader and reader.where) else names
+            own = part.readers.get(code, reader)
+            used += [] if part.only or part.without or (own and own.where) else names
     assert len(used) == len(set(used))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def gains(
     study = made.study  # in which labels left open are known
     opened = Store(places.store_folder(store))
     samples = {
-        (node.step.task.id, node.step.split)
+        (node.step.task.id, node.step.split): node.step.stands_for
         for node in made.nodes.values()
         if isinstance(node.step, EncodeStep) and node.step.sample
     }
@@ -273,7 +273,12 @@ def _averages(study: Study, group: str, intermediate: str, target: str, pairs: P
 
 
 def _marks(
-    study: Study, intermediate: str, target: Use, samples: set[tuple[str, Split]], mixed: bool, seeds: int
+    study: Study,
+    intermediate: str,
+    target: Use,
+    samples: Mapping[tuple[str, Split], Split | None],
+    mixed: bool,
+    seeds: int,
 ) -> tuple[str, ...]:
     """What must stand beside a number: seen by the backbone, same source, samples, other numerics, few seeds."""
     marks = []
@@ -285,17 +290,26 @@ def _marks(
         tested.format == "retrieval" and "parallel" in seen.values()
     ):
         marks.append("seen by this backbone")
-    if intermediate in {trained, target.task}:
+    ours, theirs = {before.id, *before.parts}, {taught.id, tested.id, *taught.parts}
+    if ours & theirs:
         marks.append("same data")
-    elif intermediate in tested.same_source or target.task in before.same_source:
+    elif _sources(study, ours) & theirs or ours & _sources(study, theirs):
         marks.append("same source")
-    if samples & {(before.id, "train"), (taught.id, "train"), (tested.id, "test")}:
+    read = [(before.id, "train"), (taught.id, "train"), (tested.id, "test")]
+    if any(one in samples for one in read):
         marks.append("sample")
+    borrowed = {samples.get((task.id, "train")) for task in (before, taught)} - {None}
+    marks += [f"trained on a piece of the official {split} set" for split in sorted(map(str, borrowed))]
     if mixed:
         marks.append("other numerics class")
     if seeds < len(study.seeds):
         marks.append(f"{seeds} of {len(study.seeds)} seeds")
     return tuple(marks)
+
+
+def _sources(study: Study, tasks: Iterable[str]) -> set[str]:
+    """Tasks that are declared to come from where one of these comes from."""
+    return {other for task in tasks for other in study.find(task).same_source}
 
 
 def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

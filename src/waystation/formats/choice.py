@@ -36,7 +36,8 @@ def encode(
 ) -> Encoded:
     """Encode each option as one window, a pair in the tokenizer's own layout; ``stride`` has no meaning here.
 
-    What exceeds ``max_length`` is cut from the end of the text, then of the option. ``targets`` int32 [W]: at the
+    What exceeds ``max_length`` is cut from the beginning of the text, since what is asked often stands at its end, then
+    from that of the option. ``targets`` int32 [W]: at the
     window of an example's first option the place of the right one, counted from 0, else ``IGNORED``; gold is that
     place as text. ``words`` int32 [E] are those left of the text, once, and of each option with its question.
     ``stats``: ``tokens`` T; ``windows``; counted like ``words`` but whole, ``words``, ``subtokens`` and the
@@ -62,7 +63,7 @@ def encode(
         ids.append(example.id)
         clusters.append(example.cluster)
         gold.append(str(example.answer))
-    made = pairs.lay_out(texts, tokenizer, max_length, pairs.first_text_first)
+    made = pairs.lay_out(texts, tokenizer, max_length, pairs.first_text_first, left=True)
     first = offsets_of(np.frombuffer(sizes, np.int64))[:-1]
     once = np.ones(made.whole.shape, np.int64)
     once[:, 0] = 0  # the text of an example stands in all its windows and counts in the first

@@ -84,8 +84,11 @@ class Windows:
     kept: Ints
 
 
-def lay_out(texts: Texts, tokenizer: Any, max_length: int, cut: Cut) -> Windows:
-    """Windows of at most ``max_length`` tokens. Raises InputError for a tokenizer or a length that will not do."""
+def lay_out(texts: Texts, tokenizer: Any, max_length: int, cut: Cut, left: bool | None = None) -> Windows:
+    """Windows of at most ``max_length`` tokens; ``left``: texts lose their beginning (None: as the tokenizer says).
+
+    Raises InputError for a tokenizer or a length that will not do.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise InputError("this format needs a fast tokenizer (tokenizer.json); use another backbone")
@@ -93,7 +96,7 @@ def lay_out(texts: Texts, tokenizer: Any, max_length: int, cut: Cut) -> Windows:
     alone, paired = (sum(len(ids) for ids, _ in special) for special, _ in layouts)
     if max_length <= paired:
         raise InputError(f"max_length {max_length} leaves no room for text: {paired} tokens of each pair are special")
-    left = tokenizer.truncation_side == "left"
+    left = tokenizer.truncation_side == "left" if left is None else left
     pieces = tokenize(texts.different, tokenizer, max_length - alone, left)
 
     shown = texts.shown

@@ -21,6 +21,8 @@ MARKS = {
     "same data": "the intermediate task is the target's own training data or test set: the same training twice",
     "same source": "intermediate and target come from one source, so part of the gain may be memory",
     "sample": "part of the data is a piece of the official set: not comparable with published scores",
+    "trained on a piece of the official test set": "the data at hand are part of a test set: never test on that set",
+    "trained on a piece of the official validation set": "the data at hand are part of the official validation set",
     "trained elsewhere": "the intermediate is a checkpoint that was fine-tuned elsewhere, on what is not known here",
     "other numerics class": "chain and baseline ran on different hardware or library versions",
 }

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from waystation import backbones
 from waystation.backbones import Backbone
 from waystation.errors import InputError
 from waystation.models.backbone import TOKENIZERS, Checkpoint, checkpoint_folder, load_tokenizer
@@ -26,6 +27,8 @@ def perform(step: AdoptStep, folder: Path, context: Context) -> dict[str, Any]:
 
     Raises InputError where it is not the backbone's shape or has another vocabulary.
     """
+    if backbones.fingerprint(Backbone(id=step.source)) != step.checkpoint:
+        raise InputError(f"the checkpoint '{step.source}' changed since the plan was made; run again")
     place = checkpoint_folder(Backbone(id=step.source), context.cache)
     own, other = context.checkpoint, Checkpoint(place)
     told = f"'{step.source}' is no fine-tuned copy of the backbone"

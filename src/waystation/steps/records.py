@@ -109,6 +109,7 @@ class EncodeStep(Record):
     task: Annotated[Task, EXECUTION]
     content: Annotated[str, IDENTITY]
     sample: Annotated[bool, EXECUTION] = False
+    stands_for: Annotated[Split | None, EXECUTION] = None
     split: Annotated[Split, IDENTITY]
     language: Annotated[str, IDENTITY]
     format: Annotated[FormatName, IDENTITY]

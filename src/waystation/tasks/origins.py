@@ -91,6 +91,7 @@ def origin(task: Task, split: Split, language: str, data: Path | None) -> Origin
             wrong = problem
     fetched = upstream.load(task, split, language)
     if fetched is not None:
+        _apart(task, split, data)
         part = upstream.splits(task)[split]
         used = _reader(task, upstream.reader(task, part, language), part, split, language)
         return Origin(part, used, fetched.paths, fetched.home, fetched.words, True)
@@ -99,6 +100,20 @@ def origin(task: Task, split: Split, language: str, data: Path | None) -> Origin
     if language in _upstream_languages(task, split):
         raise InputError(f"{wrong}; or `waystation data get {task.id}` fetches the whole set")
     raise wrong
+
+
+def _apart(task: Task, split: Split, data: Path | None) -> None:
+    """Refuse to read a whole split beside files of the data folder that are a piece of it under another name."""
+    for other, part in task.splits.items():
+        if other == split or part.stands_for != split:
+            continue
+        names = [name for files in part.paths().values() for name in files]
+        pieces = [place / name for place in _places(task, data) for name in names if (place / name).exists()]
+        if pieces:
+            raise InputError(
+                f"task '{task.id}': {pieces[0]}, which is read as {other}, is a piece of the official {split} split, "
+                f"which was fetched: move it away, and {other} is what was fetched too"
+            )
 
 
 def _upstream_languages(task: Task, split: Split) -> Collection[str]:

@@ -39,6 +39,22 @@ def sample(task: Task, split: Split, language: str, data: Path | None) -> bool:
     return task.source != "mini" and origin(task, split, language, data).sample()
 
 
+def at_hand(task: Task, split: Split, language: str, data: Path | None) -> bool:
+    """Whether one split and language can be read now."""
+    try:
+        files(task, split, language, data)
+    except InputError:
+        return False
+    return True
+
+
+def stands_for(task: Task, split: Split, language: str, data: Path | None) -> Split | None:
+    """The other official split that what is read is a piece of."""
+    if task.source == "mini" or task.parts:
+        return None
+    return origin(task, split, language, data).part.stands_for
+
+
 def words(task: Task, split: Split, language: str, data: Path | None) -> str:
     """Where what is read comes from, for people: a folder of the user's, a repository at a commit, an archive."""
     if task.parts:

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from waystation.records import EXECUTION, IDENTITY, Record
-from waystation.tasks.examples import ClassificationExample, SpanExample  # noqa: F401  (to go)
 
 Split = Literal["train", "validation", "test"]
 FormatName = Literal["tagging", "classification", "multilabel", "choice", "span", "retrieval"]
@@ -123,6 +122,7 @@ class Files(Record):
     files (or patterns) are read one after the other, or together where the reader takes several: the language's own
     side first, then the English one. ``readers`` replaces the task's reader for the languages that need another.
     ``only`` and ``without``: a file of ids (JSON list, JSON object's keys, or lines) that alone are read, or not read.
+    ``stands_for``: the official split that these files are a piece of, where it is another.
     ``rows``: examples that the whole official split has, for all languages or for each (a mismatch is refused).
     On the hub a name is "config/split" (``hub``) or "data_dir/split" (``hub_parquet_branch``), not a file.
     """
@@ -135,6 +135,7 @@ class Files(Record):
     without: Annotated[str | None, IDENTITY] = None
     rows: Annotated[int | dict[str, int] | None, EXECUTION] = None
     sample: Annotated[bool, IDENTITY] = False
+    stands_for: Annotated[Split | None, EXECUTION] = None
 
     def paths(self) -> dict[str, tuple[str, ...]]:
         """Language → relative file names, in the order of declaration."""

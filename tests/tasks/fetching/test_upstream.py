@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import socket
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -105,6 +107,33 @@ def github(server: Server) -> Task:
     for code in ("eng", "swa"):
         server.files[f"/o/r/{OLD}/data set/test-{code}.txt"] = CONLL
     return tagging("github", repo="o/r", revision=OLD, root="data set")
+
+
+def test_a_piece_of_a_split_is_never_read_beside_the_whole(server: Server, tmp_path: Path) -> None:
+    """What trains here would be tested on there."""
+    task = github(server)
+    here = {"train": {"files": {"en": ["piece.txt"]}, "sample": True, "stands_for": "test"}}
+    task = Task.model_validate({**task.model_dump(exclude_unset=True), "splits": here})
+    upstream.get(task)
+    assert words(task) == [("Anna", "sleeps"), ("Rome",)]
+    data = tmp_path / "data"
+    (data / "notes").mkdir(parents=True)
+    (data / "notes" / "piece.txt").write_bytes(CONLL)
+    assert len(list(sources.read(task, "train", "en", data))) == 2
+    assert sources.stands_for(task, "train", "en", data) == "test"
+    with pytest.raises(InputError, match=r"piece\.txt, which is read as train, is a piece of the official test split"):
+        sources.read(task, "test", "en", data)
+
+
+def test_entries_of_several_processes_all_stay(server: Server) -> None:
+    script = (
+        "import sys; from waystation.tasks.fetching import lock; from pathlib import Path\n"
+        "for n in range(10): lock.write(Path('waystation.lock'), f'{sys.argv[1]}-{n}', "
+        "lock.Entry(kind='github', source='o/r', revision='0' * 40, files={}, names={}))"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "abc"]
+    assert [one.wait() for one in started] == [0, 0, 0]
+    assert len(lock()) == 30
 
 
 # --- GitHub

@@ -47,7 +47,16 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         _fill(archive, begun)
         begun.rename(folder)
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, RuntimeError) as error:
+    except (
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        ValueError,
+        zlib.error,
+        lzma.LZMAError,
+        RuntimeError,
+    ) as error:
         raise WaystationError(
             f"{archive}: cannot be unpacked ({' '.join(str(error).split())}): fetch it again"
         ) from None

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from waystation import places
 from waystation.errors import InputError
-from waystation.records import EXECUTION, Record, file_sha256
+from waystation.records import EXECUTION, Record, digest, file_sha256
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 class Content(Record):
@@ -67,12 +75,26 @@ def read(path: Path) -> dict[str, Entry]:
 
 def write(path: Path, task_id: str, entry: Entry) -> None:
     """Set one entry, leave the others; the file is replaced as a whole."""
-    entries = {**read(path), task_id: entry}
-    content = {name: entries[name].model_dump(mode="json") for name in sorted(entries)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
+    with _alone(path):
+        entries = {**read(path), task_id: entry}
+        content = {name: entries[name].model_dump(mode="json") for name in sorted(entries)}
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.replace(path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While no other process changes the file; where the system has no file locks, without a promise."""
+    if fcntl is None:
+        yield
+        return
+    busy = places.cache_folder() / "busy" / digest(str(path.resolve()))[:16]  # left there: others may wait for it
+    busy.parent.mkdir(parents=True, exist_ok=True)
+    with busy.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def content(path: Path) -> Content:
