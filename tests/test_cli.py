@@ -269,7 +269,17 @@ def test_every_shipped_study_runs_at_toy_size(name: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "codes"), [("clinical", ["eu"]), ("legal", ["pt", "de"]), ("low-resource", ["sw"])])
+@pytest.mark.parametrize("name", ["legal", "all-formats"])
+def test_studies_that_take_long_can_read_their_data(name: str) -> None:
+    data = Path(os.environ.get("WAYSTATION_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not (data / "e3c").is_dir():
+        pytest.skip(f"no real data in {data}")
+    assert ": fine; " in waystation("check", f"studies/{name}.yaml", "--data", str(data), cwd=REPOSITORY)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "codes"), [("clinical", ["eu"]), ("low-resource", ["sw"])])
 def test_real_studies_run_on_real_data(name: str, codes: list[str], tmp_path: Path) -> None:
     data = Path(os.environ.get("WAYSTATION_DATA") or REPOSITORY.parent / "shared" / "data")
     if not (data / "e3c").is_dir():

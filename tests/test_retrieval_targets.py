@@ -234,7 +234,7 @@ def test_cells_that_the_backbone_has_seen_are_marked(home: Path) -> None:
 
     def marks(**changes: Any) -> tuple[str, ...]:
         study = load(home, **changes)
-        return table._marks(study, "names", study.target[0], set(), False, 2)
+        return table._marks(study, "names", study.target[0], {}, False, 2)
 
     seen = "seen by this backbone"
     assert seen in marks() and seen in marks(target=["tatoeba"]) and seen in marks(target=["bucc2018"])
