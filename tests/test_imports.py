@@ -15,21 +15,21 @@ SRC = Path(__file__).resolve().parent.parent / "src" / "waystation"
 # on another level than its package. `plan` stands above `tasks` deliberately: it asks them for fingerprints and sizes.
 # `scoring` needs nothing of the project but errors, so that a study can check the names of its metrics.
 STREET: list[list[str]] = [
-    ["cli", "cli_data", "cli_show", "__main__"],
+    ["cli", "cli_data", "cli_show", "cli_xtreme", "cli_study", "cli_use", "__main__"],
     ["doctor"],
     ["rounds"],
     ["report"],
     ["analysis"],
-    ["engines"],
+    ["engines", "exchange"],
     ["steps"],
     ["evaluation"],
     ["training"],
     ["models", "formats"],
-    ["costs", "retention"],
+    ["costs", "retention", "chains"],
     ["plan"],
     ["tasks"],
     ["tasks.fetching", "tasks.mini", "tasks.reading"],
-    ["store"],
+    ["store", "predictions"],
     ["study", "study_checks", "study_file"],
     ["records", "tasks.task", "tasks.examples", "tasks.known", "steps.records", "backbones", "yamlfile"],
     ["languages", "places", "scoring"],
@@ -39,7 +39,7 @@ LEVEL = {name: level for level, names in enumerate(STREET) for name in names}
 # `waystation/__init__.py` is the library's front door. It loads with every module of the package, so at import time it
 # may bring these alone; the rest of what it offers it imports when asked (in `__getattr__`, or for a type checker).
 FRONT_DOOR = {"study", "plan"}
-FRONT_DOOR_WHEN_ASKED = {"rounds", "analysis.table"}
+FRONT_DOOR_WHEN_ASKED = {"rounds", "analysis.table", "exchange.predict"}
 HEAVY = ("torch", "transformers", "numpy", "pyarrow")
 MOST_LINES = 400
 

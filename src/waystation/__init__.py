@@ -19,10 +19,11 @@ from waystation.study import Study
 
 if TYPE_CHECKING:
     from waystation.analysis.table import gains
+    from waystation.exchange.predict import predict
     from waystation.rounds import run
 
 __version__ = "0.1.0"
-__all__ = ["Study", "__version__", "gains", "plan", "run"]
+__all__ = ["Study", "__version__", "gains", "plan", "predict", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from waystation.analysis.table import gains
 
         return gains
+    if name == "predict":
+        from waystation.exchange.predict import predict
+
+        return predict
     raise AttributeError(f"module 'waystation' has no attribute '{name}'")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from waystation import cli_data, cli_show
+from waystation import cli_data, cli_show, cli_use, cli_xtreme
 from waystation.cli_show import DataOption, JsonOption, StoreOption, show_json
+from waystation.cli_study import ProfileOption, SeedsOption, SetOption, StudyFile, load
 from waystation.errors import InputError, WaystationError
 
 if TYPE_CHECKING:
@@ -30,23 +31,8 @@ app = typer.Typer(
 )
 cli_data.add_to(app)
 cli_show.add_to(app)
-
-StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="Apply a profile of the study file, e.g. toy.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one field; may be repeated.")
-]
-SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds instead of the study's.")]
-
-
-def load(study: str, profile: str | None, overrides: list[str] | None, seeds: int | None = None) -> Study:
-    """A study from a path, or a shipped one by name."""
-    from waystation.study import Study, shipped
-
-    path = Path(study)
-    if not path.exists() and "/" not in study and not study.endswith((".yaml", ".yml")):
-        path = shipped(study)
-    return Study.load(path, profile, overrides or (), seeds)
+cli_xtreme.add_to(app)
+cli_use.add_to(app)
 
 
 def console() -> Console:

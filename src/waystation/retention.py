@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from waystation import chains
 from waystation.errors import InputError
 from waystation.plan import Node, Plan
 from waystation.steps.records import Keep, TrunkStep
@@ -127,6 +128,7 @@ def prune(store: Store, plans: Sequence[Plan], keep: Keep | None, unused: bool, 
     for path in (*store.debris(), *_strays(store)):
         done.debris.add(_delete(path, dry_run))
     needed = {key for made in plans for key in made.nodes}
+    needed |= {one.evaluate for made in plans for one in chains.imported(made, store)}
     if plans:
         keys = [*store.identities(), *(path.name for path in (store.root / "work").glob("*"))]
         done.listed = {key: _name(store, key) for key in keys if key not in needed}

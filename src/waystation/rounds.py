@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from waystation import places
+from waystation import chains, places
 from waystation.engines import local
 from waystation.engines.local import Event, Summary
 from waystation.plan import Plan, plan
@@ -45,6 +45,22 @@ def run(
     )
     with _stopping(stop):
         return local.run(made, context, on_event, retry_failed)
+
+
+def train(
+    study: Study,
+    chain: str,
+    store: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    on_event: Callable[[Event], None] = lambda event: None,
+    made: Plan | None = None,
+) -> Summary:
+    """Train the model of one chain where the store lacks it, once more if only its head was kept; it stays whole."""
+    made = made or plan(study, places.data_folder(data))
+    whole = study.model_copy(update={"keep": "deltas"})
+    ending = chains.only_model(made, chains.find(made, chain))
+    return run(whole, store, data, retry_failed=True, on_event=on_event, made=ending)
 
 
 @contextmanager

@@ -35,14 +35,14 @@ def _fitting(task: Task) -> tuple[str, ...]:
     from waystation.scoring import metrics
 
     if task.format == "tagging":
-        return ("token_accuracy",) if plain(task) else ("entity_f1", "entity_f1:TYPE", "token_accuracy")
+        return ("token_accuracy", *metrics.POS_VERSIONS) if plain(task) else metrics.OF_ENTITIES
     if task.format == "retrieval":
         return ("mining_f1",) if mined(task) else ("retrieval_accuracy",)
     if task.format == "span":
-        return ("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa")
+        return metrics.OF_ANSWERS
     if task.format == "multilabel":
         return metrics.OF_SETS
-    return ("accuracy",) if task.format == "choice" else ("accuracy", "macro_f1", "f1:LABEL")
+    return ("accuracy",) if task.format == "choice" else ("accuracy", "macro_f1", "macro_f1_all", "f1:LABEL")
 
 
 def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> list[Problem]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waystation.errors import InputError
-from waystation.scoring import metrics
+from waystation.scoring import metrics, retrieval
 
 pairs = st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from(["", "a", "b", "c"])), max_size=30)
 
@@ -38,3 +38,39 @@ def test_they_take_no_label_and_no_tags() -> None:
             metrics.check(f"{name}:x")
         with pytest.raises(InputError, match="scores labels"):
             metrics.score([name], [["O"]], [["O"]])
+
+
+MINED = st.lists(
+    st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(["", "a", "b"]), st.sampled_from([0.5, 1.0, 1.1, 1.2])),
+    max_size=12,
+)
+
+
+def columns(rows: list[tuple[str, str, float]]) -> tuple[list[str], list[str], list[float]]:
+    nan = float("nan")  # what is stored where nothing was found
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] if row[1] else nan for row in rows]
+
+
+@given(MINED)
+def test_the_own_threshold_is_the_best_of_all(rows: list[tuple[str, str, float]]) -> None:
+    golds, preds, scores = columns(rows)
+    tried = [metrics.mining_f1(golds, retrieval.keep(preds, scores, at)) for at in (0.0, 0.7, 1.05, 1.15, 1.3)]
+    found = metrics.mining_f1(golds, retrieval.keep(preds, scores, retrieval.threshold_of(golds, preds, scores)))
+    assert found == pytest.approx(max(tried))
+
+
+def test_a_threshold_of_other_sentences_is_held_to() -> None:
+    dev = columns([("a", "a", 1.2), ("", "b", 1.1), ("b", "b", 1.15)])
+    assert retrieval.threshold_of(*dev) == pytest.approx(1.125)
+    golds, preds, scores = columns([("a", "a", 1.12), ("b", "b", 1.2), ("", "a", 1.3), ("a", "", 1.0)])
+    kept = retrieval.keep(preds, scores, retrieval.threshold_of(*dev))
+    assert kept == ["", "b", "a", ""] and metrics.mining_f1(golds, kept) == pytest.approx(40.0)
+
+
+@given(MINED)
+def test_halves_are_cut_by_each_other(rows: list[tuple[str, str, float]]) -> None:
+    golds, preds, scores = columns(rows)
+    kept = retrieval.keep_by_halves(golds, preds, scores)
+    for half in (0, 1):
+        other = retrieval.threshold_of(golds[1 - half :: 2], preds[1 - half :: 2], scores[1 - half :: 2])
+        assert kept[half::2] == retrieval.keep(preds[half::2], scores[half::2], other)

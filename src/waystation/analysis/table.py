@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from waystation import places
+from waystation import chains, places
+from waystation.chains import Imported
 from waystation.errors import InputError
 from waystation.plan import Chain, Plan, plan
 from waystation.scoring import metrics
@@ -28,17 +29,20 @@ COUNTED = (
 )
 """Metrics that the stored counts give without reading the predictions themselves."""
 
+FIXED = "fixed system"
+"""Mark of imported predictions: they have no seeds, and are held against the mean of the baseline's."""
+
 
 @dataclass(frozen=True)
 class Score:
-    """One number of the long table: a chain's score (points, 0-100) in one language."""
+    """One number of the long table: a chain's score (points, 0-100) in one language; no seed: it was imported."""
 
     chain: str
     group: str
     intermediate: str
     target: str
     language: str
-    seed: int
+    seed: int | None
     metric: str
     score: float
     n: int
@@ -125,7 +129,7 @@ def gains(
         if isinstance(node.step, EncodeStep) and node.step.sample
     }
     found = Gains(study.study, study.demonstration)
-    scores: dict[tuple[str, str, int], dict[tuple[str, str], Score]] = {}
+    scores: dict[tuple[str, str, int], Scored] = {}
     classes: dict[tuple[str, str, int], dict[str, Any]] = {}
     selected: dict[tuple[str, str, int], list[str]] = {}
     for chain in made.chains:
@@ -140,6 +144,9 @@ def gains(
         selected[key] = [f"{what} on {code}" for what, code in chosen.items() if code is not None]
         found.scores += scores[key].values()
         found.languages.setdefault(chain.target, manifest["languages"])
+    imported = chains.imported(made, opened)
+    fixed = {one: list(_scores(study, one, opened.manifest(one.evaluate), opened)) for one in imported}
+    found.scores += [item for items in fixed.values() for item in items]
     found.numerics = _distinct([numerics for phases in classes.values() for numerics in phases.values()])
     for target in study.target:
         for group, use in study.uses():
@@ -164,10 +171,38 @@ def gains(
                 )
                 found.rows += _rows(study, use.label, target.label, pairs, marks)
                 found.averages += _averages(study, group, use.label, target.label, pairs)
+        for one, items in fixed.items():
+            if one.target == target.label:
+                _hold_against_baseline(found, study, one, items, scores, (target.task, "test") in samples)
     return found
 
 
-Pairs = dict[int, tuple[dict[tuple[str, str], Score], dict[tuple[str, str], Score]]]
+Scored = dict[tuple[str, str], Score]
+"""(metric, language) → score."""
+Pairs = dict[int, tuple[Scored, Scored]]
+
+
+def _hold_against_baseline(
+    found: Gains,
+    study: Study,
+    one: Imported,
+    items: list[Score],
+    scores: Mapping[tuple[str, str, int], Scored],
+    sample: bool,
+) -> None:
+    """Rows of an imported system: the same scores beside those of each seed of the baseline.
+
+    Averages only where it has every language of the target, so that all averages have the same members.
+    """
+    ours = {(item.metric, item.language): item for item in items}
+    bases = {seed: base for seed in study.seeds if (base := scores.get((BASELINE, one.target, seed)))}
+    pairs = {seed: (ours, base) for seed, base in bases.items()}
+    if pairs:
+        few = [f"{len(pairs)} of {len(study.seeds)} seeds"] if len(pairs) < len(study.seeds) else []
+        marks = (FIXED, *(["sample"] if sample else []), *few)
+        found.rows += _rows(study, one.intermediate, one.target, pairs, marks)
+        if all(base.keys() == ours.keys() for base in bases.values()):
+            found.averages += _averages(study, one.group, one.intermediate, one.target, pairs)
 
 
 def _made_by(chain: Chain, made: Plan, store: Store) -> list[tuple[str, str]]:
@@ -188,7 +223,7 @@ def metric_names(study: Study, target: Any) -> tuple[str, ...]:
     return tuple(target.metrics or study.find(target.task).metrics)
 
 
-def _scores(study: Study, chain: Chain, manifest: dict[str, Any], store: Store) -> Iterable[Score]:
+def _scores(study: Study, chain: Chain | Imported, manifest: dict[str, Any], store: Store) -> Iterable[Score]:
     import pyarrow.parquet as pq
 
     target = next(use for use in study.target if use.label == chain.target)

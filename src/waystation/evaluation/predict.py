@@ -70,6 +70,22 @@ def tuned(
     return _decided(decide, model, encoded, places, format, examples, tokens_per_micro_batch, trunk)
 
 
+def logits_of(
+    model: TaskModel,
+    encoded: Encoded,
+    places: npt.NDArray[np.int32],
+    format: Format,
+    *,
+    tokens_per_micro_batch: int = 1024,
+) -> list[tuple[int, npt.NDArray[np.float32]]]:
+    """Window and logits [S, C] of what the head reads of it, for all windows, in no order; ``places`` as above."""
+
+    def listed(asked: Encoded, logits: Logits) -> list[tuple[int, npt.NDArray[np.float32]]]:
+        return list(logits)
+
+    return _decided(listed, model, encoded, places, format, None, tokens_per_micro_batch, None)
+
+
 def _decided(
     decide: Callable[[Encoded, Logits], Found],
     model: TaskModel,

@@ -27,6 +27,8 @@ from waystation.scoring.answers import mean_f1
 from waystation.tasks.examples import Example, SpanExample
 
 Ints = npt.NDArray[np.int64]
+Extent = tuple[int, int]
+"""First character of a span, and the one after its last."""
 
 reads: Reads = "all"
 unit: Unit = "window"
@@ -308,9 +310,21 @@ def decode(encoded: Encoded, logits: Logits, outputs: Sequence[str], cutoff: flo
     (SQuAD 2.0's rule in Devlin et al. 2019). A window none of whose tokens stands for text offers the whole text, at
     last choice.
     """
-    answers, lead = _likeliest(encoded, logits)
+    return [*_cut_out(encoded, extents(encoded, logits, cutoff))]
+
+
+def extents(encoded: Encoded, logits: Logits, cutoff: float = CUTOFF) -> list[Extent]:
+    """Where in its text each answer that ``decode`` gives begins and ends; nowhere, (0, 0), where there is none."""
+    found, lead = _likeliest(encoded, logits)
     may_be_none = encoded.stats.get("unanswerable", 0) > 0
-    return ["" if none else answer for answer, none in zip(answers, may_be_none & (lead > cutoff), strict=True)]
+    return [(0, 0) if none else extent for extent, none in zip(found, may_be_none & (lead > cutoff), strict=True)]
+
+
+def _cut_out(encoded: Encoded, found: list[Extent]) -> list[str]:
+    """The answers that lie there."""
+    assert encoded.text is not None and encoded.texts is not None
+    shown = encoded.text[np.searchsorted(encoded.example, np.arange(len(encoded)))].tolist()
+    return [encoded.texts[text][begin:end] for text, (begin, end) in zip(shown, found, strict=True)]
 
 
 def tune(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | None:
@@ -320,8 +334,8 @@ def tune(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | No
     """
     if not encoded.stats.get("unanswerable"):
         return None
-    found, lead = _likeliest(encoded, logits)
-    pairs = zip(encoded.gold, found, strict=True)
+    likeliest, lead = _likeliest(encoded, logits)
+    pairs = zip(encoded.gold, _cut_out(encoded, likeliest), strict=True)
     gain = np.array([mean_f1([counts(gold, "")]) - mean_f1([counts(gold, answer)]) for gold, answer in pairs])
     order, edges = np.argsort(lead), np.unique(lead[np.isfinite(lead)])
     cutoffs = np.concatenate([[CUTOFF], edges[:1] - 1, (edges[1:] + edges[:-1]) / 2, edges[-1:] + 1])
@@ -331,27 +345,30 @@ def tune(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | No
     return float(best[np.abs(best - CUTOFF).argmin()])
 
 
-def _likeliest(encoded: Encoded, logits: Logits) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Each example's best span, and by how much the score of no answer is above its: float64 [E].
+def _likeliest(encoded: Encoded, logits: Logits) -> tuple[list[Extent], npt.NDArray[np.float64]]:
+    """Where each example's best span is, and by how much the score of no answer is above its: float64 [E].
 
     That score is the first token's, both logits, in the window where it is lowest.
     """
     assert encoded.chars is not None and encoded.text is not None and encoded.texts is not None
-    found: dict[int, tuple[float, int, str]] = {}
+    found: dict[int, tuple[float, int, Extent]] = {}
     none = np.full(len(encoded), np.inf)
     longest = encoded.stats.get("longest_answer", ANSWER)
     for window, rows in logits:
         text, example = encoded.texts[encoded.text[window]], int(encoded.example[window])
         chars = encoded.chars[encoded.offsets[window] : encoded.offsets[window + 1]]
         score, first, last = _best(rows, chars[:, 1] > chars[:, 0], longest)
-        answer = text.strip() if score == float("-inf") else text[chars[first, 0] : chars[last, 1]]
-        candidate = (score, -window, answer)
+        extent = int(chars[first, 0]), int(chars[last, 1])
+        if score == float("-inf"):
+            begin = len(text) - len(text.lstrip())
+            extent = begin, begin + len(text.strip())
+        candidate = (score, -window, extent)
         found[example] = max(found.get(example, candidate), candidate)
         none[example] = min(none[example], float(rows[0].sum()))
     if len(found) < len(encoded):
         raise ValueError("logits are missing for some examples")
     best = [found[example] for example in range(len(encoded))]
-    return [answer for _, _, answer in best], none - np.array([score for score, _, _ in best])
+    return [extent for _, _, extent in best], none - np.array([score for score, _, _ in best])
 
 
 def _best(rows: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], longest: int) -> tuple[float, int, int]:

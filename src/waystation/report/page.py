@@ -43,6 +43,7 @@ def render(study: Study, found: Gains, store: Store, made: Plan, extra: Mapping[
     every = tables.target_tables(study, found)
     shown = [table for table in every if table.rows]
     main = [table for table in every if table.main]
+    everyone = list(dict.fromkeys(arm for table in every for arm in table.arms))
     return (
         _environment()
         .get_template("page.html")
@@ -51,8 +52,8 @@ def render(study: Study, found: Gains, store: Store, made: Plan, extra: Mapping[
             found=found,
             shown=shown,
             main=main,
-            arms=tables.arms(study),
-            groups=tables.by_group(tables.arms(study)),
+            arms=everyone,
+            groups=tables.by_group(everyone),
             limit=_limit(study, shown),
             plots=_plots(study, main),
             marks=tables.letters(mark for table in shown for arm in table.arms for mark in _all_marks(table, arm)),

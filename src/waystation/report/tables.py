@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from waystation import languages
-from waystation.analysis.table import Average, Gains, Row, metric_names
+from waystation.analysis.table import FIXED, Average, Gains, Row, metric_names
 from waystation.errors import InputError
 from waystation.report.figures import points
 from waystation.study import Study
@@ -24,6 +24,7 @@ MARKS = {
     "trained on a piece of the official test set": "the data at hand are part of a test set: never test on that set",
     "trained on a piece of the official validation set": "the data at hand are part of the official validation set",
     "trained elsewhere": "the intermediate is a checkpoint that was fine-tuned elsewhere, on what is not known here",
+    FIXED: "imported predictions of one system, without seeds, against the mean of the baseline's seeds",
     "other numerics class": "chain and baseline ran on different hardware or library versions",
 }
 """What a mark beside a number means."""
@@ -112,8 +113,9 @@ def target_tables(study: Study, found: Gains) -> list[TargetTable]:
     """A table for each target and metric in the order of the study, the main metric of a target first."""
     made: dict[tuple[str, str], TargetTable] = {}
     for use in study.target:
+        shown = [*arms(study), *imported(found, use.label)]
         for at, metric in enumerate(metric_names(study, use)):
-            made[use.label, metric] = TargetTable(use.label, metric, at == 0, arms(study), [])
+            made[use.label, metric] = TargetTable(use.label, metric, at == 0, shown, [])
     for row in found.rows:
         table = made[row.target, row.metric]
         table.rows[row.intermediate, row.language] = row
@@ -129,6 +131,12 @@ def target_tables(study: Study, found: Gains) -> list[TargetTable]:
 def arms(study: Study) -> list[Arm]:
     """All intermediates in the order of the study."""
     return [Arm(group, use.label) for group, use in study.uses()]
+
+
+def imported(found: Gains, target: str) -> list[Arm]:
+    """Systems whose predictions were imported for a target."""
+    names = (row.intermediate for row in found.rows if row.target == target and FIXED in row.marks)
+    return [Arm("imported", name) for name in dict.fromkeys(names)]
 
 
 def by_group(items: Sequence[Arm]) -> list[tuple[str, list[Arm]]]:

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 SPAN_COUNTS = ("exact", "common", "total")
 """Stored counts of one answered question: whether the prediction is a reference answer; words that it shares with the
-best one, words of both together. The F1 of an example is 2 · common / total, or 1 where both are empty."""
+best one, words of both together. The F1 of an example is 2 · common / total, or 1 where nothing was to be found and
+nothing was: only there ``total`` is 0."""
 
 _ENGLISH = re.compile(r"\b(a|an|the)\b")
 _ARTICLES = {
@@ -52,20 +53,32 @@ def words(text: str, language: str | None = None) -> tuple[str, ...]:
 def counts(gold: Sequence[str], pred: str, language: str | None = None) -> list[int]:
     """``SPAN_COUNTS`` of one example: exact over all reference answers, the words of the one with the best F1.
 
-    Without a reference answer the right one is empty (SQuAD 2.0, official script).
+    Without a reference answer the right one is empty (SQuAD 2.0, official script). Where there is one, no word in
+    common is F1 0, even if neither has a word left ("the" for "The": exact all the same), as in SQuAD 1.1 and MLQA.
     """
     found = words(pred, language)
-    expected = [words(answer, language) for answer in gold] or [()]
-    common, total = max((_shared(answer, found) for answer in expected), key=lambda pair: _f1(*pair))
+    if not gold:
+        return [int(not found), 0, len(found)]
+    expected = [words(answer, language) for answer in gold]
+    common, total = max((_shared(answer, found) for answer in expected), key=lambda pair: pair[0] / pair[1])
     return [int(found in expected), common, total]
 
 
+def squad2_counts(gold: Sequence[str], pred: str) -> list[int]:
+    """``SPAN_COUNTS`` of one example by the script of SQuAD 2.0, which passes over reference answers without a word."""
+    return counts([answer for answer in gold if words(answer)], pred)
+
+
 def _shared(answer: tuple[str, ...], found: tuple[str, ...]) -> tuple[int, int]:
-    return (Counter(answer) & Counter(found)).total(), len(answer) + len(found)
+    return (Counter(answer) & Counter(found)).total(), max(1, len(answer) + len(found))
 
 
-def _f1(common: int, total: int) -> float:
-    return 2 * common / total if total else 1.0
+def each_f1(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """F1 of each example, 0 to 1, from their stored counts [N, 3]: float64 [N]."""
+    table = np.asarray(counts, np.float64).reshape(-1, len(SPAN_COUNTS))
+    each = np.ones(len(table))
+    np.divide(2 * table[:, 1], table[:, 2], out=each, where=table[:, 2] > 0)
+    return each
 
 
 def mean_f1(counts: npt.ArrayLike) -> float:
@@ -73,7 +86,5 @@ def mean_f1(counts: npt.ArrayLike) -> float:
 
     It is no ratio of sums: a long answer counts as much as a short one.
     """
-    table = np.asarray(counts, np.float64).reshape(-1, len(SPAN_COUNTS))
-    each = np.ones(len(table))
-    np.divide(2 * table[:, 1], table[:, 2], out=each, where=table[:, 2] > 0)
+    each = each_f1(counts)
     return float(100 * each.mean()) if len(each) else 0.0

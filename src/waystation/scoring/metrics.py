@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from waystation.errors import InputError, suggest
-from waystation.scoring import answers, spans
+from waystation.scoring import answers, pos, spans
 from waystation.scoring import labels as label_sets
 from waystation.scoring.answers import SPAN_COUNTS
 from waystation.scoring.labels import RANKED, SET_COUNTS, Ranked
@@ -44,21 +44,31 @@ _COUNTS = {  # else TAG_COUNTS
     "answer_f1": SPAN_COUNTS,
     "exact_match": SPAN_COUNTS,
 }
-_OF_TAGS = ("entity_f1", "token_accuracy")
-_OF_LABELS = ("accuracy", "macro_f1", "f1")
+POS_VERSIONS = {"pos_f1_xtreme": "1.2.2", "pos_f1_xtreme_0.0.12": "0.0.12"}
+"""XTREME's F1 of parts of speech → the release of seqeval whose reading of tags it has."""
+
+_OF_TAGS = ("entity_f1", "entity_f1_strict", "token_accuracy", *POS_VERSIONS)
+_OF_LABELS = ("accuracy", "macro_f1", "macro_f1_all", "f1")
 _OF_SETS = ("micro_f1", "macro_f1", "f1", "micro_f1_none", "macro_f1_none", "r_precision", "ndcg")
 _OF_PAIRS = ("retrieval_accuracy", "mining_f1")
-_OF_ANSWERS = ("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa")
-_TAKES = {"entity_f1": ":TYPE", "f1": ":LABEL", "r_precision": "@K", "ndcg": "@K"}
+OF_ANSWERS = (
+    *("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa"),
+    *("answer_f1_squad2", "exact_match_squad2", "avna"),
+)
+"""Metrics of answers: SQuAD 1.1's, MLQA's, SQuAD 2.0's, and whether there is an answer just where there should be."""
+
+_TAKES = {"entity_f1": ":TYPE", "entity_f1_strict": ":TYPE", "f1": ":LABEL", "r_precision": "@K", "ndcg": "@K"}
 OF_SETS = tuple(base + _TAKES.get(base, "") for base in _OF_SETS)
 """Metrics of sets of labels, K from 1 to ``RANKED``."""
 
-_KNOWN = ("entity_f1", "entity_f1:TYPE", "token_accuracy", "accuracy", *OF_SETS, *_OF_PAIRS, *_OF_ANSWERS)
+OF_ENTITIES = ("entity_f1", "entity_f1:TYPE", "entity_f1_strict", "entity_f1_strict:TYPE", "token_accuracy")
+"""Metrics of tags that mark entities."""
 
+_KNOWN = (*OF_ENTITIES, *POS_VERSIONS, "accuracy", "macro_f1_all", *OF_SETS, *_OF_PAIRS, *OF_ANSWERS)
 
 _SCORED = {
     "tags of words": _OF_TAGS,
-    "answers": _OF_ANSWERS,
+    "answers": OF_ANSWERS,
     "labels": (*_OF_LABELS, *_OF_PAIRS),
     "sets of labels": _OF_SETS,
 }
@@ -74,7 +84,7 @@ def check(name: str, labels: Iterable[str] | None = None) -> None:
     """Refuse a metric name that ``score`` does not know or, where ``labels`` are given, whose label is none of them."""
     base, mark, label = split(name)
     takes = _TAKES.get(base, "")
-    if base not in _OF_TAGS + _OF_LABELS + _OF_SETS + _OF_PAIRS + _OF_ANSWERS or (mark and mark != takes[:1]):
+    if base not in _OF_TAGS + _OF_LABELS + _OF_SETS + _OF_PAIRS + OF_ANSWERS or (mark and mark != takes[:1]):
         near = suggest(name, _KNOWN) or suggest(base, _KNOWN)
         raise InputError(f"unknown metric '{name}'{near}; known: {', '.join(_KNOWN)}")
     if takes == "@K":
@@ -99,8 +109,8 @@ def score(
 ) -> dict[str, float]:
     """Score a corpus in one language by several metrics: metric name, as in task records, → points.
 
-    MLQA's metrics go by the rules of its language; the macro average over sets of labels is over all ``labels`` of
-    the task. The others ask for neither.
+    MLQA's metrics go by the rules of its language; macro averages over sets of labels, and ``macro_f1_all``, are over
+    all ``labels`` of the task. The others ask for neither.
     """
     names = list(names)
     for name in names:
@@ -111,9 +121,15 @@ def score(
             raise InputError(f"metric '{name}' scores {' or '.join(kinds)}; these examples have none")
         if base.endswith("_mlqa") and language is None:
             raise InputError(f"metric '{name}' needs the language of the answers: say which")
-        if base.startswith("macro_f1") and labels is None and golds and isinstance(preds[0], Ranked):
+        declared = base == "macro_f1_all" or bool(len(preds) and isinstance(preds[0], Ranked))
+        if base.startswith("macro_f1") and declared and labels is None and len(golds):
             raise InputError(f"metric '{name}' needs the labels of the task: say which")
-    by_type = entity_totals(golds, preds) if any(name.startswith("entity_f1") for name in names) else {}
+    asked = {split(name)[0] for name in names}
+    by_type: dict[str, dict[str, tuple[int, int, int]]] = {
+        base: entity_totals(golds, preds, strict=base == "entity_f1_strict")
+        for base in ("entity_f1", "entity_f1_strict")
+        if base in asked
+    }
     return {name: _one(name, golds, preds, by_type, language, labels or ()) for name in names}
 
 
@@ -128,7 +144,7 @@ def _one(
     name: str,
     golds: Sequence[Any],
     preds: Sequence[Any],
-    by_type: dict[str, tuple[int, int, int]],
+    by_type: dict[str, dict[str, tuple[int, int, int]]],
     language: str | None,
     labels: Sequence[str],
 ) -> float:
@@ -136,8 +152,10 @@ def _one(
     if preds and isinstance(preds[0], Ranked):
         return _of_sets(base, label, golds, preds, labels)
     match base:
-        case "entity_f1":
-            return _entity_f1(by_type, label or None)
+        case "entity_f1" | "entity_f1_strict":
+            return _entity_f1(by_type[base], label or None)
+        case base if base in POS_VERSIONS:
+            return pos_f1(golds, preds, POS_VERSIONS[base])
         case "token_accuracy":
             return token_accuracy(golds, preds)
         case "accuracy" | "retrieval_accuracy":
@@ -146,7 +164,14 @@ def _one(
             return mining_f1(golds, preds)
         case "macro_f1":
             return macro_f1(golds, preds)
-        case base if base in _OF_ANSWERS:
+        case "macro_f1_all":
+            return macro_f1(golds, preds, labels)
+        case "avna":
+            return 100.0 * sum(bool(gold) == bool(pred) for gold, pred in _pairs(golds, preds)) / max(1, len(golds))
+        case base if base.endswith("_squad2"):
+            table = [answers.squad2_counts(gold, pred) for gold, pred in _pairs(golds, preds)]
+            return from_counts(base.removesuffix("_squad2"), table)
+        case base if base in OF_ANSWERS:
             rule = language if base.endswith("_mlqa") else None
             counted = [answers.counts(gold, pred, rule) for gold, pred in _pairs(golds, preds)]
             return from_counts(base.removesuffix("_mlqa"), counted)
@@ -178,25 +203,33 @@ def entity_counts(gold: Tags, pred: Tags) -> tuple[int, int, int]:
     return block.right.shape[1], block.predicted.shape[1], block.gold.shape[1]
 
 
-def entity_totals(golds: Sequence[Tags], preds: Sequence[Tags]) -> dict[str, tuple[int, int, int]]:
-    """``entity_counts`` summed over a corpus, for each type."""
+def entity_totals(
+    golds: Sequence[Tags], preds: Sequence[Tags], *, strict: bool = False
+) -> dict[str, tuple[int, int, int]]:
+    """``entity_counts`` summed over a corpus, for each type; ``strict`` as in ``spans.compare``."""
     _pairs(golds, preds)
     right, predicted, wanted = totals = Counter[str](), Counter[str](), Counter[str]()
-    for block in spans.compare(golds, preds):
+    for block in spans.compare(golds, preds, strict=strict):
         for total, found in zip(totals, (block.right, block.predicted, block.gold), strict=True):
             numbers = np.bincount(found[1], minlength=len(block.types)).tolist()
             total.update(dict(zip(block.types, numbers, strict=True)))
     return {kind: (right[kind], predicted[kind], wanted[kind]) for kind in sorted(wanted)}
 
 
-def entity_f1(golds: Sequence[Tags], preds: Sequence[Tags], type: str | None = None) -> float:
-    """F1 of entities over a corpus, of one type or of all together (micro average)."""
-    return _entity_f1(entity_totals(golds, preds), type)
+def entity_f1(golds: Sequence[Tags], preds: Sequence[Tags], type: str | None = None, *, strict: bool = False) -> float:
+    """F1 of entities over a corpus, of one type or of all together (micro average); ``strict``: strict IOB2."""
+    return _entity_f1(entity_totals(golds, preds, strict=strict), type)
 
 
 def _entity_f1(totals: dict[str, tuple[int, int, int]], type: str | None) -> float:
     chosen = list(totals.values()) if type is None else [totals.get(type, (0, 0, 0))]
     return _f1(*(sum(column) for column in zip(*chosen, strict=True))) if chosen else 0.0
+
+
+def pos_f1(golds: Sequence[Tags], preds: Sequence[Tags], version: str = "1.2.2") -> float:
+    """XTREME's F1 of parts of speech, as a ``version`` of seqeval counts them; see ``pos``."""
+    runs = pos.compare(golds, preds, version)
+    return _f1(runs.right.shape[1], runs.predicted.shape[1], runs.gold.shape[1])
 
 
 def token_accuracy(golds: Sequence[Tags], preds: Sequence[Tags]) -> float:
@@ -221,10 +254,14 @@ def _label_f1(golds: Sequence[str], preds: Sequence[str]) -> dict[str, float]:
     return {label: _f1(right[label], predicted[label], wanted[label]) for label in wanted | predicted}
 
 
-def macro_f1(golds: Sequence[str], preds: Sequence[str]) -> float:
-    """Mean F1 over the labels that occur in references or predictions (scikit-learn's macro, ``zero_division=0``)."""
+def macro_f1(golds: Sequence[str], preds: Sequence[str], labels: Sequence[str] | None = None) -> float:
+    """Mean F1 over the labels that occur in references or predictions (scikit-learn's macro, ``zero_division=0``).
+
+    With ``labels`` over these, and one that occurs nowhere has 0 (scikit-learn's with ``labels``).
+    """
     by_label = _label_f1(golds, preds)
-    return sum(by_label.values()) / len(by_label) if by_label else 0.0
+    each = [by_label.get(label, 0.0) for label in (by_label if labels is None else labels)]
+    return sum(each) / len(each) if each else 0.0
 
 
 def class_f1(golds: Sequence[str], preds: Sequence[str], label: str) -> float:

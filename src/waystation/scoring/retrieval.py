@@ -9,7 +9,7 @@ top hit is reported. The study queries in English. Mining is the procedure of XT
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,32 @@ def best_threshold(score: npt.ArrayLike, right: npt.ArrayLike, gold: int) -> tup
     last = int(f1.argmax())
     half = scores[last : last + 2].mean()
     return float(half if half > scores[min(last + 1, len(scores) - 1)] else scores[last]), float(f1[last])
+
+
+def threshold_of(golds: Sequence[str], preds: Sequence[str], scores: Sequence[float]) -> float:
+    """``best_threshold`` of sentences that were mined: the ids of the true and the found translation, "" for none."""
+    found = [at for at, pred in enumerate(preds) if pred]
+    return best_threshold(
+        [scores[at] for at in found], [golds[at] == preds[at] for at in found], sum(map(bool, golds))
+    )[0]
+
+
+def keep(preds: Sequence[str], scores: Sequence[float], threshold: float) -> list[str]:
+    """Mined pairs of a score ≥ ``threshold``; the others become "".
+
+    With the threshold of a development set (``threshold_of``) ``metrics.mining_f1`` is then XTREME's BUCC score; with
+    that of these very sentences it is an upper bound, the *own-threshold* F1.
+    """
+    return [pred if score >= threshold else "" for pred, score in zip(preds, scores, strict=True)]
+
+
+def keep_by_halves(golds: Sequence[str], preds: Sequence[str], scores: Sequence[float]) -> list[str]:
+    """As ``keep``, where there is no development set: every second sentence by the best threshold of the others."""
+    kept = [""] * len(preds)
+    for half in (0, 1):
+        threshold = threshold_of(golds[1 - half :: 2], preds[1 - half :: 2], scores[1 - half :: 2])
+        kept[half::2] = keep(preds[half::2], scores[half::2], threshold)
+    return kept
 
 
 class _Best:

@@ -45,15 +45,18 @@ class Compared:
     gold: Ints
 
 
-def compare(golds: Sequence[Tags], preds: Sequence[Tags], *, plain: bool = False) -> Iterator[Compared]:
+def compare(
+    golds: Sequence[Tags], preds: Sequence[Tags], *, plain: bool = False, strict: bool = False
+) -> Iterator[Compared]:
     """Compare references with as many predictions, in blocks of ``BLOCK`` sentences.
 
     A tag that marks no entity (a part of speech) is refused. With ``plain``, a sentence whose reference has one holds
-    no entities instead, in the prediction neither. Raises InputError, also where a prediction has not one tag for each
+    no entities instead, in the prediction neither. With ``strict``, nothing is mended: an entity begins with ``B``
+    (strict IOB2, seqeval's ``mode="strict"``). Raises InputError, also where a prediction has not one tag for each
     word.
     """
     for low in range(0, len(golds), BLOCK):
-        yield _compare(golds[low : low + BLOCK], preds[low : low + BLOCK], plain)
+        yield _compare(golds[low : low + BLOCK], preds[low : low + BLOCK], plain, strict)
 
 
 def entities(tags: Tags) -> list[tuple[str, int, int]]:
@@ -74,7 +77,7 @@ def same_length(gold: Tags, pred: Tags) -> None:
         raise InputError(f"{len(pred)} tags predicted for a sentence of {len(gold)} words; there must be one for each")
 
 
-def _compare(golds: Sequence[Tags], preds: Sequence[Tags], plain: bool) -> Compared:
+def _compare(golds: Sequence[Tags], preds: Sequence[Tags], plain: bool, strict: bool) -> Compared:
     sizes = np.fromiter(map(len, golds), np.int64, len(golds))
     if (sizes != np.fromiter(map(len, preds), np.int64, len(preds))).any():
         for gold, pred in zip(golds, preds, strict=True):
@@ -89,7 +92,7 @@ def _compare(golds: Sequence[Tags], preds: Sequence[Tags], plain: bool) -> Compa
         marked = marked[~np.isin(sentence, sentence[stray & (marked.at < words)])]
         stray = marked.stray
     _refuse(stray, marked.at, flat)
-    types, kind, first, last = _spans(marked, flat, np.concatenate([ends, ends + words]))
+    types, kind, first, last = _spans(marked, flat, np.concatenate([ends, ends + words]), strict)
 
     key = (last - first) * len(types) + kind  # its length and type: what tells entities with one first word apart
     split = int(np.searchsorted(first, words))
@@ -156,10 +159,12 @@ def _refuse(stray: Bools, at: Ints, tags: Sequence[str]) -> None:
         raise InputError(f"'{tag}' is no entity tag: write O, B-TYPE or I-TYPE, or score plain tags by token_accuracy")
 
 
-def _spans(marked: _Marked, tags: Sequence[str], ends: Ints) -> tuple[list[str], Ints, Ints, Ints]:
+def _spans(
+    marked: _Marked, tags: Sequence[str], ends: Ints, strict: bool = False
+) -> tuple[list[str], Ints, Ints, Ints]:
     """Types of entities; of each entity the type's place among them, its first word and the word after its last.
 
-    Sentences end at the words ``ends``.
+    Sentences end at the words ``ends``. ``strict``: only entities that begin with ``B``.
     """
     at = marked.at
     if not len(at):
@@ -183,4 +188,6 @@ def _spans(marked: _Marked, tags: Sequence[str], ends: Ints) -> tuple[list[str],
     example = np.empty(kind.max() + 1, np.int64)
     example[kind] = first
     names = [tags[place][2:] or "_" for place in example.tolist()]
-    return names, kind, first, at[np.append(begun[1:], len(at)) - 1] + 1
+    last = at[np.append(begun[1:], len(at)) - 1] + 1
+    kept = marked.byte(0)[begun] == ord("B") if strict else slice(None)
+    return names, kind[kept], first[kept], last[kept]

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from waystation import formats
+from waystation import formats, predictions
 from waystation.errors import InputError
 from waystation.evaluation.predict import predict
 from waystation.formats import encoding
 from waystation.formats.encoding import Encoded
 from waystation.models.vocabulary import Rows, active_rows, lookup
+from waystation.predictions import Columns
 from waystation.scoring import metrics
 from waystation.scoring.labels import Ranked
 from waystation.steps import models, retrieve, trunk
 from waystation.steps.context import Context
 from waystation.steps.records import EvaluateStep, step_id
-from waystation.steps.retrieve import Columns, Predictor
+from waystation.steps.retrieve import Predictor
 from waystation.store import link
 
 
@@ -43,7 +44,7 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         asked = retrieve.asking(encoded, step.retrieval) if step.retrieval else encoded.ids
         if not _whole(kept, len(asked)):
             with context.accelerator.autocast():
-                _write(kept, answer(code, encoded))
+                predictions.write(kept, answer(code, encoded))
         tokens += int(encoded.offsets[-1])
         context.on_progress(tokens / max(1, total), code)
         details[code] = language_details(encoded, len(asked))
@@ -86,7 +87,7 @@ def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
     model.to(context.accelerator.device)
 
     def answer(code: str, encoded: Encoded) -> Columns:
-        predictions = predict(
+        found = predict(
             model,
             encoded,
             places,
@@ -97,28 +98,12 @@ def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
             trunk=states.get(code),
             should_stop=context.should_stop,
         )
-        counts = metrics.counts_of(encoded.gold, predictions).tolist()
+        counts = metrics.counts_of(encoded.gold, found).tolist()
         columns = {"id": encoded.ids, "cluster": encoded.clusters, "gold": encoded.gold}
-        ranking = [pred.ranking for pred in predictions if isinstance(pred, Ranked)]
-        return {**columns, "pred": predictions, "counts": counts, **({"ranking": ranking} if ranking else {})}
+        ranking = [pred.ranking for pred in found if isinstance(pred, Ranked)]
+        return {**columns, "pred": found, "counts": counts, **({"ranking": ranking} if ranking else {})}
 
     return answer
-
-
-def _write(path: Path, columns: Columns) -> None:
-    """One language's predictions: id, cluster, gold, pred, counts, and more of some formats. The only text: answers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {"cluster": pa.string(), "counts": pa.list_(pa.int32())}
-    lists = [name for name, column in columns.items() if name != "counts" and isinstance(next(iter(column), 0), list)]
-    kinds |= dict.fromkeys(lists, pa.list_(pa.string()))  # which cannot be seen where all of them are empty
-    table = pa.table({name: pa.array(column, kinds.get(name)) for name, column in columns.items()})
-    temporary = path.with_suffix(".part")
-    pq.write_table(table, temporary, compression="zstd")
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _whole(path: Path, examples: int) -> bool:

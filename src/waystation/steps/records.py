@@ -203,6 +203,20 @@ class EvaluateStep(Record):
         return digest({name: value for name, value in identity(self).items() if name != "encodings"})
 
 
+class ImportStep(Record):
+    """Predictions of a system from elsewhere for the examples of these encodings, by language; no step of a plan.
+
+    ``content``: digest of the predictions as they are stored; ``task``: the target's name.
+    """
+
+    kind: Annotated[Literal["import"], IDENTITY] = "import"
+    version: Annotated[int, IDENTITY] = 1
+    system: Annotated[str, IDENTITY]
+    task: Annotated[str, IDENTITY]
+    content: Annotated[str, IDENTITY]
+    encodings: Annotated[dict[str, str], IDENTITY]
+
+
 Step = EncodeStep | TrunkStep | AdoptStep | TrainStep | EvaluateStep
 
 

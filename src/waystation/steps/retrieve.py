@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,14 +13,12 @@ from waystation.evaluation.embed import embed
 from waystation.formats.encoding import Encoded
 from waystation.formats.retrieval import LEFT, RIGHT
 from waystation.models.vocabulary import Rows, lookup
+from waystation.predictions import Columns
 from waystation.scoring import metrics
 from waystation.scoring import retrieval as search
 from waystation.steps import models
 from waystation.steps.context import Context
 from waystation.steps.records import EvaluateStep, Retrieval
-
-Columns = Mapping[str, Any]
-"""One language's predictions: ``id``, ``cluster``, ``gold``, ``pred``, ``counts``, one entry per example."""
 
 Predictor = Callable[[str, Encoded], Columns]
 """From a language's code and encoding to its predictions."""

@@ -23,7 +23,7 @@ def usual_metrics(format: str, plain: bool = False, mined: bool = False) -> tupl
     """
     match format:
         case "tagging":
-            return ("token_accuracy",) if plain else ("entity_f1", "token_accuracy")
+            return ("token_accuracy", "pos_f1_xtreme") if plain else ("entity_f1", "token_accuracy")
         case "span":
             return ("answer_f1", "exact_match")
         case "retrieval":

@@ -1,0 +1,176 @@
+"""Commands that use what a study made: predictions on new text, whole checkpoints; and systems from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from waystation.cli_show import DataOption, JsonOption, StoreOption, show_json, store_app
+from waystation.cli_study import ProfileOption, SeedsOption, SetOption, StudyFile, load
+from waystation.cli_xtreme import xtreme_app
+from waystation.errors import InputError, WaystationError
+
+if TYPE_CHECKING:
+    from waystation.plan import Plan
+    from waystation.study import Study
+
+ChainName = Annotated[str, typer.Argument(metavar="CHAIN", help="A chain of the study, e.g. bc5cdr+e3c.s0.")]
+StudyOption = Annotated[str, typer.Option("--study", metavar="STUDY", help="The study that the chain belongs to.")]
+TrainOption = Annotated[bool, typer.Option("--train", help="Train the model first where the store lacks it.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    app.command()(predict)
+    app.command("import")(import_)
+    store_app.command("export")(store_export)
+    xtreme_app.command("export")(xtreme_export)
+
+
+def predict(
+    chain: ChainName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, CoNLL columns or plain lines, by its ending.")],
+    study: StudyOption,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Else standard output.")] = None,
+    kind: Annotated[
+        Literal["jsonl", "conll", "lines"] | None, typer.Option("--as", help="What FILE is, whatever its ending.")
+    ] = None,
+    train: TrainOption = False,
+    store: StoreOption = None,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Apply a trained chain to new text: a line of JSON for each, with places in characters."""
+    loaded, made = _planned(study, profile, overrides, seeds, data)
+    if not file.exists():
+        raise InputError(f"{file}: no such file; name the texts to predict")
+    _trained(loaded, made, chain, store, data, train)
+    from waystation.exchange.predict import predict as apply
+
+    found = apply(loaded, chain, file, store, data, kind=kind, made=made)
+    with open(output, "w", encoding="utf-8") if output is not None else _standard_output() as out:
+        for one in found:
+            out.write(json.dumps(one, ensure_ascii=False) + "\n")
+
+
+def _standard_output() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext(sys.stdout)
+
+
+def store_export(
+    chain: ChainName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    study: StudyOption,
+    train: TrainOption = False,
+    store: StoreOption = None,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a chain's model as a whole transformers checkpoint, which loads without Waystation."""
+    loaded, made = _planned(study, profile, overrides, seeds, data)
+    _trained(loaded, made, chain, store, data, train)
+    from waystation.exchange.checkpoint import export
+
+    facts = export(loaded, chain, folder, store, data, made=made)
+    if as_json:
+        show_json(facts)
+    else:
+        typer.echo(f"{folder}: {facts['class']}, {facts['format']}; transformers.{facts['auto_class']} loads it")
+
+
+def import_(
+    study: StudyFile,
+    chain: Annotated[str, typer.Option("--chain", metavar="SYSTEM+TARGET", help="Its name beside the study's chains.")],
+    predictions: Annotated[Path, typer.Option(metavar="DIR", help="test-LANG.jsonl, .tsv or .json for each language.")],
+    store: StoreOption = None,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in predictions of a system from elsewhere; `gains` shows it beside the intermediates."""
+    from dataclasses import asdict
+
+    from waystation.exchange.imported import add
+
+    loaded, made = _planned(study, profile, overrides, seeds, data)
+    found = add(loaded, chain, predictions, store, data, made=made)
+    if as_json:
+        show_json(asdict(found))
+        return
+    examples = sum(found.languages.values())
+    typer.echo(f"{chain}: {len(found.languages)} languages, {examples} predictions, stored as {found.artifact[:12]}")
+    for what, codes in (("no file for", found.missing), ("not tested by the study, left out", found.extra)):
+        if codes:
+            typer.echo(f"{what}: {', '.join(codes)}")
+
+
+def xtreme_export(
+    study: StudyFile,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    intermediate: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For all targets, chosen by you; none is the baseline.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Else the study's first.")] = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a submission from stored predictions: for each target the intermediate that is best on held-out English."""
+    from dataclasses import asdict
+
+    from waystation.exchange.submission import export
+
+    loaded, made = _planned(study, profile, overrides, seeds, data)
+    found = export(loaded, folder, store, data, intermediate=intermediate, seed=seed, made=made)
+    if as_json:
+        show_json({name: asdict(choice) for name, choice in found.items()})
+        return
+    for name, choice in found.items():
+        typer.echo(f"{name}: {choice.intermediate}, seed {choice.seed}, {len(choice.languages)} files; {choice.why}")
+
+
+def _planned(
+    study: str, profile: str | None, overrides: list[str] | None, seeds: int | None, data: str | None
+) -> tuple[Study, Plan]:
+    from waystation import places
+    from waystation.plan import plan
+
+    loaded = load(study, profile, overrides, seeds)
+    return loaded, plan(loaded, places.data_folder(data))
+
+
+def _trained(study: Study, made: Plan, chain: str, store: str | None, data: str | None, train: bool) -> None:
+    """Make sure that the store holds a chain's model; with ``train``, by training what it lacks."""
+    from waystation import chains, places
+    from waystation.store import Store
+
+    found = chains.find(made, chain)
+    if train:
+        from waystation.rounds import train as train_one
+
+        def told(event: Any) -> None:
+            if event.kind == "start":
+                typer.echo(event.node.label, err=True)
+
+        summary = train_one(study, chain, store, data, on_event=told, made=made)
+        for label, message in summary.failed.items():
+            typer.echo(f"failed: {label}: {message}", err=True)
+        if not summary.ok:
+            raise WaystationError(f"the model of '{chain}' is not trained{': ' + (summary.stopped or '')}".rstrip(": "))
+    chains.model(made, Store(places.store_folder(store)), found)

@@ -1,0 +1,98 @@
+"""A chain's model as a whole plain transformers checkpoint, which loads without Waystation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from waystation import formats
+from waystation.errors import InputError
+from waystation.exchange.opened import Opened, opened
+from waystation.models import plain
+from waystation.plan import Plan
+from waystation.steps import models
+from waystation.steps.records import AdoptStep, EncodeStep
+from waystation.store import write_json
+from waystation.study import Study
+
+FACTS = "waystation.json"
+"""File of an exported checkpoint that says how it was made."""
+
+
+def export(
+    study: Study,
+    chain: str,
+    folder: str | Path,
+    store: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    made: Plan | None = None,
+) -> dict[str, Any]:
+    """Write config, tokenizer and weights of a chain's model into ``folder``, which must be new or empty.
+
+    Returns what ``waystation.json`` there says: which class of transformers loads it, labels, how it was trained.
+    Raises InputError where the model is not in the store, or transformers has no equal head.
+    """
+    given = opened(study, chain, store, data, made)
+    target = Path(folder).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{folder} is not empty: name a new folder")
+    above = target.parent
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{above}: no folder that one may write to; make it first")
+    trained = models.read(given.context, given.key)
+    outputs = formats.get(given.step.format).outputs(given.step.labels, given.step.scheme)
+    # beside the target, then renamed: nobody ever sees half a checkpoint
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=above))
+    try:
+        loaded = plain.write(
+            building,
+            given.context.checkpoint,
+            given.context.backbone.layers,
+            trained.encoder,
+            trained.embedding,
+            trained.head,
+            given.step.format,
+            outputs,
+        )
+        facts = {"class": loaded, "auto_class": plain.AUTO[given.step.format], **_facts(given, outputs)}
+        write_json(building / FACTS, facts)
+        building.chmod(0o755)  # temporary folders are for their owner alone
+        if target.exists():
+            target.rmdir()
+        os.rename(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return facts
+
+
+def _facts(given: Opened, outputs: list[str]) -> dict[str, Any]:
+    """How the model was made and what its inputs must look like."""
+    made, manifest = given.made, given.context.store.manifest(given.key)
+    study, trainings = made.study, made.trainings(given.chain)
+    trained_on: list[dict[str, Any]] = []
+    before = trainings[0][1].parent
+    if before is not None and isinstance(adopted := made.nodes[before].step, AdoptStep):
+        trained_on.append({"task": adopted.task, "checkpoint": adopted.source})
+    for _, step in trainings:
+        source = made.nodes[step.encoding].step
+        assert isinstance(source, EncodeStep)
+        task, code = source.task, source.language
+        trained_on.append({"task": task.id, "language": code, "licence": task.licence, "url": task.url})
+    return {
+        "study": study.study,
+        "chain": given.chain.name,
+        "artifact": given.key,
+        "backbone": study.backbone.id,
+        "layers": study.backbone.layers,
+        "format": given.step.format,
+        "outputs": outputs,
+        "max_length": given.encoding.max_length,
+        "stride": given.encoding.stride,
+        "seed": given.chain.seed,
+        **{name: manifest[name] for name in ("selected_on", "cutoff", "cutoff_on", "numerics")},
+        "trained_on": trained_on,
+    }

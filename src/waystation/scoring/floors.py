@@ -1,0 +1,54 @@
+"""What a metric gives to a system that has learned nothing: the best constant answer, or chance. Points, 0–100."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from waystation.scoring import metrics
+
+BLANK = frozenset({"", "-1", "-", "_", "?", "none", "None", "null", "NULL", "nan", "NaN", "unk", "<unk>"})
+"""What stands where a label was taken out."""
+
+ENOUGH = 20
+"""So many labels are not all equal by chance."""
+
+
+def floor(name: str, golds: Sequence[Any], labels: Sequence[str] | None = None) -> float:
+    """The score of the best constant answer; a score at or below it shows nothing.
+
+    That is the most frequent reference label or tag, given everywhere; for ``f1:LABEL`` this label. Looking up a
+    translation has chance instead, 100 / N; answers in a text have the empty one. It is 0 for mined pairs and sets of
+    labels, and for entities, whose most frequent tag is ``O``. ``labels``: as in ``metrics.score``.
+    """
+    base, _, argument = metrics.split(name)
+    if not len(golds):
+        return 0.0
+    if base == "retrieval_accuracy":
+        return 100.0 / len(golds)
+    if base in metrics.OF_ANSWERS:
+        name = name.removesuffix("_mlqa")  # an empty answer is one in every language
+        silent = metrics.score([name], golds, [""] * len(golds))[name]
+        return max(silent, 100 - silent) if base == "avna" else silent
+    if base == "token_accuracy" or base in metrics.POS_VERSIONS:
+        usual = Counter(chain.from_iterable(golds)).most_common(1)[0][0]
+        return metrics.score([name], golds, [[usual] * len(gold) for gold in golds])[name]
+    if isinstance(golds[0], str) and base != "mining_f1":
+        usual = argument or Counter(golds).most_common(1)[0][0]
+        return metrics.score([name], golds, [usual] * len(golds), labels=labels)[name]
+    return 0.0
+
+
+def placeholder(labels: Sequence[str]) -> str | None:
+    """Why these labels of a test set stand for none: a reason, or None where they look real.
+
+    Hidden test sets come with something ``BLANK`` for every label, or with one label throughout.
+    """
+    kinds = set(labels)
+    if kinds and kinds <= BLANK:
+        return f"every label is {' or '.join(repr(kind) for kind in sorted(kinds))}"
+    if len(kinds) == 1 and len(labels) >= ENOUGH:
+        return f"all {len(labels)} labels are '{labels[0]}'"
+    return None
