@@ -535,5 +535,3 @@ def test_masakhanews_has_health_everywhere_and_newlines_in_texts() -> None:
     for row in checks.check(news, DATA):
         assert row["labels"]["health"] >= 20
     assert any("\n" in example.text for example in sources.read(news, "test", "xh", DATA))  # type: ignore[union-attr]
-
-
