@@ -30,6 +30,9 @@ Ints = npt.NDArray[np.int64]
 Extent = tuple[int, int]
 """First character of a span, and the one after its last."""
 
+Found = tuple[int, Extent]
+"""A span, and the window that it was found in."""
+
 reads: Reads = "all"
 unit: Unit = "window"
 
@@ -310,21 +313,26 @@ def decode(encoded: Encoded, logits: Logits, outputs: Sequence[str], cutoff: flo
     (SQuAD 2.0's rule in Devlin et al. 2019). A window none of whose tokens stands for text offers the whole text, at
     last choice.
     """
-    return [*_cut_out(encoded, extents(encoded, logits, cutoff))]
+    found, none = _decided(encoded, logits, cutoff)
+    return ["" if no else _cut_out(encoded, best) for best, no in zip(found, none, strict=True)]
 
 
 def extents(encoded: Encoded, logits: Logits, cutoff: float = CUTOFF) -> list[Extent]:
     """Where in its text each answer that ``decode`` gives begins and ends; nowhere, (0, 0), where there is none."""
+    found, none = _decided(encoded, logits, cutoff)
+    return [(0, 0) if no else extent for (_, extent), no in zip(found, none, strict=True)]
+
+
+def _decided(encoded: Encoded, logits: Logits, cutoff: float) -> tuple[list[Found], list[bool]]:
+    """Each example's best span, and whether it is left without an answer all the same."""
     found, lead = _likeliest(encoded, logits)
-    may_be_none = encoded.stats.get("unanswerable", 0) > 0
-    return [(0, 0) if none else extent for extent, none in zip(found, may_be_none & (lead > cutoff), strict=True)]
+    return found, [encoded.stats.get("unanswerable", 0) > 0 and value > cutoff for value in lead.tolist()]
 
 
-def _cut_out(encoded: Encoded, found: list[Extent]) -> list[str]:
-    """The answers that lie there."""
+def _cut_out(encoded: Encoded, best: Found) -> str:
+    """The answer that lies there."""
     assert encoded.text is not None and encoded.texts is not None
-    shown = encoded.text[np.searchsorted(encoded.example, np.arange(len(encoded)))].tolist()
-    return [encoded.texts[text][begin:end] for text, (begin, end) in zip(shown, found, strict=True)]
+    return str(encoded.texts[encoded.text[best[0]]][slice(*best[1])])
 
 
 def tune(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | None:
@@ -335,7 +343,7 @@ def tune(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | No
     if not encoded.stats.get("unanswerable"):
         return None
     likeliest, lead = _likeliest(encoded, logits)
-    pairs = zip(encoded.gold, _cut_out(encoded, likeliest), strict=True)
+    pairs = zip(encoded.gold, (_cut_out(encoded, best) for best in likeliest), strict=True)
     gain = np.array([mean_f1([counts(gold, "")]) - mean_f1([counts(gold, answer)]) for gold, answer in pairs])
     order, edges = np.argsort(lead), np.unique(lead[np.isfinite(lead)])
     cutoffs = np.concatenate([[CUTOFF], edges[:1] - 1, (edges[1:] + edges[:-1]) / 2, edges[-1:] + 1])
@@ -345,8 +353,8 @@ def tune(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> float | No
     return float(best[np.abs(best - CUTOFF).argmin()])
 
 
-def _likeliest(encoded: Encoded, logits: Logits) -> tuple[list[Extent], npt.NDArray[np.float64]]:
-    """Where each example's best span is, and by how much the score of no answer is above its: float64 [E].
+def _likeliest(encoded: Encoded, logits: Logits) -> tuple[list[Found], npt.NDArray[np.float64]]:
+    """Each example's best span, and by how much the score of no answer is above its: float64 [E].
 
     That score is the first token's, both logits, in the window where it is lowest.
     """
@@ -368,7 +376,7 @@ def _likeliest(encoded: Encoded, logits: Logits) -> tuple[list[Extent], npt.NDAr
     if len(found) < len(encoded):
         raise ValueError("logits are missing for some examples")
     best = [found[example] for example in range(len(encoded))]
-    return [extent for _, _, extent in best], none - np.array([score for score, _, _ in best])
+    return [(-window, extent) for _, window, extent in best], none - np.array([score for score, _, _ in best])
 
 
 def _best(rows: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], longest: int) -> tuple[float, int, int]:
