@@ -12,6 +12,7 @@ from tiny import TEXTS, tiny_checkpoint, tiny_tokenizer
 
 from waystation import formats
 from waystation.errors import InputError
+from waystation.evaluation.predict import _only as predict_only
 from waystation.formats import encoding, span
 from waystation.models import bundled
 from waystation.models.backbone import load_tokenizer
@@ -167,6 +168,18 @@ def test_decoding_takes_the_best_span_of_all_windows(longest, seed):
                 best[encoded.example[number]] = max(best[encoded.example[number]], candidate)
     drawn.shuffle(logits)
     assert span.decode(encoded, logits, OUTPUTS) == [text for _, text in best]
+
+
+def test_some_of_the_examples_can_be_asked():
+    """Windows of the others have no example then."""
+    given_ = [
+        example(text, text.split()[-1], id=str(number)) for number, text in enumerate(("a b Genf", "York c", "d e f"))
+    ]
+    encoded = span.encode(given_, TOKENIZERS["bert"], OUTPUTS, 32, 4)
+    asked = np.array([2])
+    part = predict_only(encoded, asked)
+    found = [(window, rows) for window, rows in one_hot(encoded) if encoded.example[window] == 2]
+    assert span.decode(part, found, OUTPUTS) == ["f"] and span.extents(part, found) == [(4, 5)]
 
 
 def test_answers_are_short_and_never_empty():
