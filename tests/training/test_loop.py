@@ -337,7 +337,7 @@ def test_a_loss_that_is_not_finite_ends_the_step(folder, tmp_path):
 # Several processes
 
 WORKER = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from accelerate import Accelerator
 from safetensors.torch import save_file
@@ -352,7 +352,9 @@ for format in ("tagging", "classification"):
     name = f"{format}-{accelerator.process_index}"
     save_file(model.state_dict(), results / f"{name}.safetensors")
     (results / f"{name}.json").write_text(json.dumps(log.losses))
-accelerator.end_training()  # without it gloo's threads may outlive the interpreter, which then aborts
+accelerator.wait_for_everyone()
+accelerator.end_training()
+os._exit(0)  # gloo's threads may outlive the interpreter, which then aborts
 """
 
 
