@@ -269,7 +269,7 @@ def test_every_shipped_study_runs_at_toy_size(name: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["legal", "all-formats"])
+@pytest.mark.parametrize("name", ["legal", "all-formats", "xtreme-small"])
 def test_studies_that_take_long_can_read_their_data(name: str) -> None:
     data = Path(os.environ.get("WAYSTATION_DATA") or REPOSITORY.parent / "shared" / "data")
     if not (data / "e3c").is_dir():

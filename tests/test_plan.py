@@ -12,7 +12,7 @@ import yaml
 
 from waystation.costs import costs, measured_rate
 from waystation.errors import InputError
-from waystation.plan import Plan, plan
+from waystation.plan import Plan, pieces, plan
 from waystation.steps.records import EncodeStep, EvaluateStep, TrainStep, step_id
 from waystation.store import Store
 from waystation.study import Study
@@ -412,3 +412,13 @@ def test_planning_needs_no_torch() -> None:
 
     code = "import waystation, waystation.plan, waystation.store, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_english_that_nobody_asked_for_is_tested_only_where_it_is_at_hand(home: Path) -> None:
+    (home / "here" / "goal" / "en.txt").unlink()
+    planned = made(home)
+    evaluations = [node.step for node in planned.nodes.values() if isinstance(node.step, EvaluateStep)]
+    assert {tuple(step.encodings) for step in evaluations} == {("de", "sw")}
+    assert "note: goal is not tested in en, which nobody asked for and is not at hand" in pieces(planned)
+    with pytest.raises(InputError, match="goal/en.txt"):
+        made(home, languages=["en", "de"])

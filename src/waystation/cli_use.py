@@ -124,6 +124,9 @@ def xtreme_export(
         str | None, typer.Option(metavar="NAME", help="For all targets, chosen by you; none is the baseline.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Else the study's first.")] = None,
+    references: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Another new folder: the references of these examples.")
+    ] = None,
     store: StoreOption = None,
     data: DataOption = None,
     seeds: SeedsOption = None,
@@ -137,7 +140,8 @@ def xtreme_export(
     from waystation.exchange.submission import export
 
     loaded, made = _planned(study, profile, overrides, seeds, data)
-    found = export(loaded, folder, store, data, intermediate=intermediate, seed=seed, made=made)
+    asked: dict[str, Any] = {"intermediate": intermediate, "seed": seed, "references": references}
+    found = export(loaded, folder, store, data, made=made, **asked)
     if as_json:
         show_json({name: asdict(choice) for name, choice in found.items()})
         return

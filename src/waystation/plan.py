@@ -118,7 +118,7 @@ def _all_at_hand(study: Study, data: Path | None) -> None:
         if use.from_ is None and not retrieved:
             wanted[use.train.task if use.train else use.task, "train", study.source] = None
         if phase == "target":
-            wanted |= {(use.task, "test", code): None for code in study.languages_of(use)}
+            wanted |= {(use.task, "test", code): None for code in tested_in(study, use, data)}
     problems: dict[str, None] = {}
     for name, split, code in wanted:
         try:
@@ -127,6 +127,15 @@ def _all_at_hand(study: Study, data: Path | None) -> None:
             problems[str(problem)] = None
     if problems:
         raise ManyProblems(list(problems))
+
+
+def tested_in(study: Study, target: Use, data: Path | None) -> tuple[str, ...]:
+    """Test languages of a target: the source language also unasked, but then only where its examples are at hand."""
+    codes, asked = study.languages_of(target), target.languages or study.languages
+    extra = study.source not in asked and "all" not in asked
+    if extra and codes[:1] == (study.source,) and not sources.at_hand(study.find(target.task), "test", codes[0], data):
+        return codes[1:] or codes
+    return codes
 
 
 def pieces(made: Plan) -> list[str]:
@@ -139,6 +148,9 @@ def pieces(made: Plan) -> list[str]:
             others[f"{step.task.id} {step.split} is a piece of the official {step.stands_for} split"] = None
         elif isinstance(step, EncodeStep) and step.sample:
             samples[f"{step.task.id} {step.split}"] = None
+    for use in made.study.target:
+        for code in set(made.study.languages_of(use)) - set(tested_in(made.study, use, made.data)):
+            others[f"{use.label} is not tested in {code}, which nobody asked for and is not at hand"] = None
     told = [f"note: {text}" for text in others]
     return told + ([f"note: pieces of the official sets: {', '.join(samples)}"] if samples else [])
 
@@ -229,7 +241,7 @@ class _Builder:
     def evaluate(self, use: Use, model: str | None, chain: str) -> str:
         recipe, task = self.recipe(use, "target"), self.study.find(use.task)
         labels = self.study.labels_of(use)
-        codes = self.study.languages_of(use)
+        codes = tested_in(self.study, use, self.data)
         retrieval = self.study.retrieval_of(use)
         prefix = retrieval.prefix if retrieval else ""
         step = EvaluateStep(

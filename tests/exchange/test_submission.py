@@ -161,6 +161,19 @@ def test_it_is_well_formed_and_scores_as_the_study_says(whole, tmp_path, interme
         assert {choice.intermediate for choice in chosen.values()} == {intermediate}
 
 
+def test_references_may_be_written_beside_it(whole, tmp_path):
+    """A split of one's own, or a public one, can be scored without XTREME's own preparation of the labels."""
+    study, made, store, folder = whole
+    asked = {"store": store.root, "intermediate": "none", "made": made}
+    export(study, tmp_path / "out", references=tmp_path / "gold", **asked)
+    ours, theirs = (score(tmp_path / "out", gold) for gold in (tmp_path / "gold", folder / "labels"))
+    assert ours == theirs
+    assert len(ours["tasks"]) == len(TARGETS)
+    with pytest.raises(InputError, match="is not empty: name a new folder"):
+        export(study, tmp_path / "new", references=tmp_path / "gold", **asked)
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_choice_is_made_on_held_out_english_and_written_down(whole, tmp_path):
     study, made, store, _ = whole
     chosen = export(study, tmp_path / "out", store.root, made=made)

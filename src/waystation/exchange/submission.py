@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from waystation import chains, places
 from waystation.errors import InputError, suggest
@@ -40,18 +41,19 @@ def export(
     *,
     intermediate: str | None = None,
     seed: int | None = None,
+    references: str | Path | None = None,
     made: Plan | None = None,
 ) -> dict[str, Choice]:
     """Write ``TASK/test-LANG.tsv`` or ``.json`` for every target that is one of XTREME's tasks; the choice of each.
 
     Chosen is the intermediate that is best on examples held out of the target's English training data; for targets
     that are not trained, the best on average over the others. ``intermediate`` (or "none", the baseline) is taken for
-    all instead; ``seed``: else the study's first. Raises InputError where nothing was held out, or is missing.
+    all instead; ``seed``: else the study's first. ``references``: a new folder for the references of the same examples,
+    in the same layout. Raises InputError where nothing was held out, or is missing.
     """
     made = made or plan(study, places.data_folder(data))
-    study, opened, out = made.study, Store(places.store_folder(store)), Path(folder).absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{folder} is not empty: name a new folder")
+    study, opened, out = made.study, Store(places.store_folder(store)), _new(folder)
+    gold = None if references is None else _new(references)
     targets = _targets(study)
     seed = study.seeds[0] if seed is None else seed
     if seed not in study.seeds:
@@ -74,12 +76,22 @@ def export(
             raise InputError(f"chain '{chain.name}' has no predictions in {opened.root}; run the study first")
         files = dict(_files(made, use, chain, opened, TASKS[name]))
         written |= {TASKS[name].file(out, code): text for code, text in files.items()}
+        if gold is not None:
+            right = _files(made, use, chain, opened, TASKS[name], references=True)
+            written |= {TASKS[name].file(gold, code): text for code, text in right}
         choices[name] = Choice(use.label, arm, seed, why, scores, chain.evaluate, tuple(files))
     for path, text in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, text.encode())
     write_json(out / CHOICE, {"study": study.study, "tasks": {name: asdict(one) for name, one in choices.items()}})
     return choices
+
+
+def _new(folder: str | Path) -> Path:
+    path = Path(folder).absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{folder} is not empty: name a new folder")
+    return path
 
 
 def _targets(study: Study) -> dict[str, Use]:
@@ -135,8 +147,10 @@ def _use(study: Study, label: str) -> Use:
     return next(use for use in study.target if use.label == label)
 
 
-def _files(made: Plan, target: Use, chain: Chain, store: Store, known: Task) -> Iterator[tuple[str, str]]:
-    """Language and content of each file of a target, of the languages that XTREME tests."""
+def _files(
+    made: Plan, target: Use, chain: Chain, store: Store, known: Task, references: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Language and content of each file of a target, of the languages that XTREME tests: predictions or references."""
     import pyarrow.parquet as pq
 
     retrieval = made.study.retrieval_of(target)
@@ -147,10 +161,14 @@ def _files(made: Plan, target: Use, chain: Chain, store: Store, known: Task) -> 
             continue
         path = store.folder(chain.evaluate) / f"language={code}.parquet"
         columns = pq.ParquetFile(path).read(use_threads=False).to_pydict()
-        ids, preds = columns["id"], columns["pred"]
+        ids, preds = columns["id"], columns["gold" if references else "pred"]
         match known.kind:
+            case "answers" if references:
+                yield code, json.dumps({"data": [_article(ids, preds)]}, ensure_ascii=False, indent=1) + "\n"
             case "answers":
                 yield code, json.dumps(dict(zip(ids, preds, strict=True)), ensure_ascii=False, indent=1) + "\n"
+            case "pairs" if references:
+                yield code, _lines(f"{own}\t{other}" for own, other in zip(ids, preds, strict=True) if other)
             case "pairs":  # those above the threshold, as they were counted
                 rows = zip(ids, preds, columns["counts"], strict=True)
                 yield code, _lines(f"{own}\t{pred}" for own, pred, (_, kept, _) in rows if kept)
@@ -164,6 +182,15 @@ def _files(made: Plan, target: Use, chain: Chain, store: Store, known: Task) -> 
             case _:
                 names = _spelling(target, {tag for tags in preds for tag in tags}, step.task.rename, known)
                 yield code, "\n".join(_lines(names[tag] for tag in tags) for tags in preds)
+
+
+def _article(ids: list[str], golds: list[list[str]]) -> dict[str, Any]:
+    """Questions with their answers as SQuAD's JSON has them, as far as a scorer reads it: without the passages."""
+    asked = [
+        {"id": own, "answers": [{"text": answer} for answer in answers]}
+        for own, answers in zip(ids, golds, strict=True)
+    ]
+    return {"paragraphs": [{"qas": asked}]}
 
 
 def _lines(values: Iterable[str]) -> str:
