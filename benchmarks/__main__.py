@@ -38,7 +38,7 @@ def in_quick(name: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Waystation against named peers")
     parser.add_argument("names", nargs="*", metavar="NAME", help="rows, or what their names begin with; none: all")
-    parser.add_argument("--quick", action="store_true", help="few rounds of smaller batches, meant for five minutes in all")
+    parser.add_argument("--quick", action="store_true", help="few rounds of smaller batches, five minutes in all")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every row (default: 20)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
     parser.add_argument("--list", action="store_true", help="list the rows and stop")

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.harness import Case, Gate, Result, Settings, child, measure
 from benchmarks.peers import Way, our_job, our_model, our_places, trainer
 from benchmarks.workloads import Workload, join, tagging
-from waystation.steps.records import Recipe
+from waystation.steps.recipes import Recipe
 from waystation.training import trunk
 from waystation.training.loop import train
 

@@ -21,9 +21,10 @@ from waystation import formats
 from waystation.models.backbone import Checkpoint
 from waystation.models.encoder import TaskModel
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
-from waystation.steps.records import Recipe
+from waystation.steps.recipes import Recipe
 from waystation.training.batches import Sampler
 from waystation.training.loop import Job, train
+from waystation.training.streams import TaskStream
 
 STEPS = 512
 """Updates that both schedules are laid out for: more than any row takes."""
@@ -105,17 +106,10 @@ def our_job(work: Workload, way: Way, workspace: Path, **more: Any) -> Job:
         frozen=way.frozen,
         checkpoint_seconds=1e9,
     )
-    settings = {
-        "encoded": work.encoded,
-        "examples": sampler(work).examples,
-        "places": our_places(work),
-        "format": formats.get(work.format),
-        "recipe": recipe,
-        "order_seed": 0,
-        "dropout_seed": 0,
-        "workspace": workspace,
-    }
-    return Job(**{**settings, **more})
+    trunk = more.pop("trunk", None)
+    stream = TaskStream(work.encoded, our_places(work), formats.get(work.format), sampler(work), trunk=trunk)
+    settings = {"streams": [stream], "recipe": recipe, "dropout_seed": 0, "workspace": workspace}
+    return Job(**{**settings, "trunk": trunk is not None, **more})
 
 
 def ours(gate: Callable[[float], None], work: Workload, way: Way, model: TaskModel | None = None) -> None:

@@ -21,7 +21,7 @@ from benchmarks.workloads import Workload, pairs, questions, tagging, xlmr_base
 from waystation import formats
 from waystation.backbones import Backbone, shape
 from waystation.models import linear
-from waystation.steps.records import Recipe
+from waystation.steps.recipes import Recipe
 from waystation.training.batches import micro_batches
 
 SHIPPED, PEAK = "Trainer as shipped", "own matmuls (MFU)"

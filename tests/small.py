@@ -16,9 +16,11 @@ from waystation.formats.encoding import Encoded
 from waystation.models.backbone import Checkpoint
 from waystation.models.encoder import TaskModel
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
-from waystation.steps.records import Recipe
+from waystation.steps.recipes import Recipe
 from waystation.tasks.examples import ChoiceExample, ClassificationExample, MultilabelExample, TaggingExample
+from waystation.training.batches import Sampler
 from waystation.training.loop import Job
+from waystation.training.streams import TaskStream
 
 WORDS = sorted({word for text in TEXTS for word in text.split()})
 PERSONS = {"Anna", "Smith", "Patient", "patient", "paciente", "Пациент", "Mgonjwa", "मरीज"}
@@ -109,16 +111,14 @@ def model_and_job(
     encoder = checkpoint.encoder(rows, none, None, used.dropout, used.attention_dropout, frozen=used.frozen)
     torch.manual_seed(7)
     model = TaskModel(encoder, form.head(encoder.hidden, len(outputs(format)), used.dropout))
-    settings: dict[str, Any] = {"examples": np.arange(len(encoded)), "order_seed": 1, "dropout_seed": 2, **(job or {})}
-    places = lookup(rows, checkpoint.vocabulary)
-    return model, Job(
-        encoded=encoded,
-        places=places,
-        format=form,
-        recipe=used,
-        workspace=workspace,
-        **settings,
-    )
+    settings: dict[str, Any] = {"examples": np.arange(len(encoded)), "order_seed": 1, "trunk": None, **(job or {})}
+    passes = settings.pop("passes", None)
+    spread = None if passes is None else (used.updates, passes)
+    sampler = Sampler(settings.pop("examples"), used.batch, settings.pop("order_seed"), spread)
+    trunk = settings.pop("trunk")
+    stream = TaskStream(encoded, lookup(rows, checkpoint.vocabulary), form, sampler, trunk=trunk)
+    known: dict[str, Any] = {"recipe": used, "workspace": workspace, "dropout_seed": 2, "trunk": trunk is not None}
+    return model, Job(**{"streams": [stream], **known, **settings})
 
 
 def write_tagged(path: Path, number: int, seed: int, longest: int = 12) -> None:
@@ -168,3 +168,10 @@ def write_study(folder: Path, backbone: Path | dict[str, Any], **changes: Any) -
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
+
+
+def first(job: Job) -> TaskStream:
+    """The examples that a job of ``model_and_job`` trains on."""
+    (stream,) = job.streams
+    assert isinstance(stream, TaskStream)
+    return stream

@@ -31,7 +31,10 @@ STREET: list[list[str]] = [
     ["tasks.fetching", "tasks.mini", "tasks.reading"],
     ["store", "predictions"],
     ["study", "study_checks", "study_file"],
-    ["records", "tasks.task", "tasks.examples", "tasks.known", "steps.records", "backbones", "yamlfile"],
+    [
+        *("records", "tasks.task", "tasks.examples", "tasks.known"),
+        *("steps.records", "steps.recipes", "backbones", "yamlfile"),
+    ],
     ["languages", "places", "scoring"],
     ["errors"],
 ]

@@ -11,17 +11,8 @@ from pydantic import ValidationError
 
 import waystation
 from waystation.records import EXECUTION, IDENTITY, Record, canonical, derive, digest, identity, mark_of
-from waystation.steps.records import (
-    EncodeStep,
-    EvaluateStep,
-    Recipe,
-    Retrieval,
-    Subset,
-    TrainStep,
-    TrunkStep,
-    Validation,
-    step_id,
-)
+from waystation.steps.recipes import Recipe, Subset, Validation
+from waystation.steps.records import EncodeStep, EvaluateStep, Retrieval, TrainStep, TrunkStep, step_id
 from waystation.tasks.known import find
 from waystation.tasks.task import Task
 

@@ -10,11 +10,11 @@ from typing import Any
 from waystation import backbones, study_checks
 from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems
+from waystation.steps.recipes import Recipe
 from waystation.steps.records import (
     AdoptStep,
     EncodeStep,
     EvaluateStep,
-    Recipe,
     Step,
     TrainStep,
     TrunkStep,

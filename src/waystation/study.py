@@ -12,7 +12,8 @@ from waystation import backbones, study_checks, yamlfile
 from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import EXECUTION, IDENTITY, Record
-from waystation.steps.records import Keep, Precision, Recipe, Retrieval, Subset
+from waystation.steps.recipes import Recipe, Subset
+from waystation.steps.records import Keep, Precision, Retrieval
 from waystation.study_checks import Problem
 from waystation.study_file import PHASES, Where, merge, near_study, near_uses, override_field, own_task, sentence
 from waystation.tasks import known

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ValidationError
 
 from waystation import backbones, languages
 from waystation.backbones import Backbone
 from waystation.errors import InputError, suggest
+from waystation.records import EXECUTION
 from waystation.steps.records import Retrieval
 from waystation.study_file import Place, sentence
 from waystation.tasks.task import Task
 
 Problem = tuple[Place, str]
 """A place in the study file and one line on what is wrong there."""
+
+VARIANTS: Mapping[str, Mapping[str, tuple[str, Mapping[int, int]]]] = {
+    "jiant": {"search": ("mean", {24: 14}), "mining": ("mean", {24: 14})},
+    "xtreme": {"search": ("mean", {24: 14, 12: 8}), "mining": ("first", {24: 20, 12: 8})},
+}
+"""Published ways to read sentences: pooling, and blocks of the encoder → the block whose output is read.
+
+``jiant``: the retrieval targets of Phang et al. (2020), XLM-R large. ``xtreme``: the scripts of Hu et al. (2020), XLM-R
+large and multilingual BERT. An encoder of another depth is read in proportion to 24 blocks.
+"""
 
 
 def plain(task: Task) -> bool:
@@ -37,7 +48,7 @@ def _fitting(task: Task) -> tuple[str, ...]:
     if task.format == "tagging":
         return ("token_accuracy", *metrics.POS_VERSIONS) if plain(task) else metrics.OF_ENTITIES
     if task.format == "retrieval":
-        return ("mining_f1",) if mined(task) else ("retrieval_accuracy",)
+        return ("mining_f1", "mining_f1_halves") if mined(task) else ("retrieval_accuracy",)
     if task.format == "span":
         return metrics.OF_ANSWERS
     if task.format == "multilabel":
@@ -61,13 +72,36 @@ def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> 
     return found
 
 
-def retrieval(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> Retrieval:
-    """How a retrieval target is read: as the backbone's record says, English asking, with ``changes`` to single fields.
+class RetrievalKeys(Retrieval):
+    """``retrieval`` of a target as it is written: ``variant``, one of ``VARIANTS``, stands for other fields."""
 
-    Raises pydantic's ValidationError.
+    variant: Annotated[str | None, EXECUTION] = None
+
+
+def retrieval(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> Retrieval:
+    """How a retrieval target is read: as the backbone's record or a variant says, with ``changes`` to single fields.
+
+    English asks. Raises pydantic's ValidationError.
     """
-    usual = {"direction": "mining" if mined(task) else "from-english"}
-    return Retrieval.model_validate({**usual, **backbones.reading(backbone), **changes})
+    own = {key: value for key, value in changes.items() if key != "variant"}
+    name = changes.get("variant")
+    read = backbones.reading(backbone) if name is None else _variant(name, task, backbone)
+    return Retrieval.model_validate({"direction": "mining" if mined(task) else "from-english", **read, **own})
+
+
+def _variant(name: str, task: Task, backbone: Backbone) -> dict[str, Any]:
+    """What a variant stands for; no ``layer`` where the depth is not known before the backbone is fetched.
+
+    Blocks are counted in the whole backbone, unless it is cut below the one that is read there.
+    """
+    pooling, blocks = VARIANTS[name]["mining" if mined(task) else "search"]
+    found: dict[str, Any] = {"pooling": pooling, "prefix": ""}
+    for depth in (backbone.layers, backbones.depth(backbone)):
+        if depth is not None:
+            layer = blocks.get(depth, max(1, blocks[24] * depth // 24))
+            if backbone.layers is None or layer <= backbone.layers:
+                found["layer"] = layer
+    return found
 
 
 def adopted_problems(name: str, backbone: Backbone, phase: str, changed: bool) -> list[Problem]:
@@ -84,13 +118,17 @@ def retrieval_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any
     """Unknown fields and values, a layer that the backbone does not have, a direction that does not fit the task."""
     if backbones.problem(backbone):
         return []  # told already, and without its depth nothing can be said here
+    name = changes.get("variant")
+    if name is not None and (not isinstance(name, str) or name not in VARIANTS):
+        text = f"unknown variant '{name}'{suggest(str(name), VARIANTS)}; use {' or '.join(VARIANTS)}"
+        return [(("retrieval", "variant"), text)]
     try:
         asked, sizes = retrieval(task, backbone, changes), backbones.shape(backbone)
         if sizes is not None:
             asked.blocks(sizes.layers)
     except ValidationError as error:
         items = [(("retrieval", *item["loc"]), item) for item in error.errors()]
-        return [(place, sentence(item, Retrieval, place)) for place, item in items]
+        return [(place, sentence(item, RetrievalKeys, place)) for place, item in items]
     except InputError as error:
         return [(("retrieval", "layer"), str(error))]
     if (asked.direction == "mining") != mined(task):

@@ -3,7 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
-from small import LABELS, encode, model_and_job, outputs, padded  # noqa: E402
+from small import LABELS, encode, first, model_and_job, outputs, padded  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation.errors import Stopped  # noqa: E402
@@ -25,7 +25,8 @@ def folder(kind, tmp_path_factory):
 
 def balance(model, job):
     """Shift the head's bias so that a model as drawn does not say the same of everything."""
-    everything = collate(job.encoded, np.arange(len(job.encoded.example)), job.places, job.format.reads)
+    stream = first(job)
+    everything = collate(stream.encoded, np.arange(len(stream.encoded.example)), stream.places, stream.format.reads)
     logits = everything.logits(model.eval(), torch.device("cpu"))
     with torch.no_grad():
         if model.head.out.bias is not None:  # choice has none: scores are compared with one another
@@ -39,14 +40,14 @@ def predictions(folder, kind, format, tmp_path, dense=False, frozen=None, stored
     balance(model, job)
     if stored:  # what the trunk makes of each window alone
         windows = [encoded.tokens[a:b] for a, b in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)]
-        places = [torch.from_numpy(job.places[window].astype(np.int64)) for window in windows]
+        places = [torch.from_numpy(first(job).places[window].astype(np.int64)) for window in windows]
         kinds = torch.zeros(len(encoded.tokens)) if encoded.types is None else torch.from_numpy(encoded.types)
         types = torch.split(kinds.long(), list(map(len, places)))
         with torch.no_grad():
             states = [model.encoder.trunk(own, [len(own)], kind) for own, kind in zip(places, types, strict=True)]
         more["trunk"] = torch.cat(states).numpy()
         model.encoder.trunk = None  # nobody calls it
-    found = predict(model, encoded, job.places, job.format, outputs(format), **more)
+    found = predict(model, encoded, first(job).places, first(job).format, outputs(format), **more)
     assert model.training
     return encoded, found
 
@@ -111,7 +112,7 @@ def test_predictions_are_the_likeliest_outputs_of_a_padded_batch(folder, kind, f
             for place, word in enumerate(encoded.word[span].tolist()):
                 if word >= 0:
                     expected[encoded.example[window]][word] = names[best[window, place]]
-    assert predict(model, encoded, job.places, job.format, names) == expected
+    assert predict(model, encoded, first(job).places, first(job).format, names) == expected
 
 
 @pytest.mark.parametrize("format", FORMATS)

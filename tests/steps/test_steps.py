@@ -110,7 +110,7 @@ def test_a_chain_and_its_baseline_share_seeds(finished, backbone, tmp_path, monk
         begun[job.workspace.name] = (
             {name: value.clone() for name, value in model.head.state_dict().items()},
             model.encoder.embedding.detach().clone(),
-            [job.order_seed, *job.examples.tolist(), torch.rand(1, generator=drawn).item()],
+            [*job.streams[0].draw(0).tolist(), *job.streams[0].draw(9).tolist(), torch.rand(1, generator=drawn).item()],
         )
         return original(model, job, accelerator)
 

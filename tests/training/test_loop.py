@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from contextlib import nullcontext as nothing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from accelerate import Accelerator  # noqa: E402
-from small import encode, model_and_job, outputs, padded  # noqa: E402
+from small import encode, first, model_and_job, outputs, padded  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation import formats  # noqa: E402
@@ -22,7 +23,7 @@ from waystation.formats.encoding import IGNORED  # noqa: E402
 from waystation.models.backbone import WORD_EMBEDDING, Checkpoint  # noqa: E402
 from waystation.steps.records import Recipe  # noqa: E402
 from waystation.training import loop  # noqa: E402
-from waystation.training.batches import Sampler, windows_of  # noqa: E402
+from waystation.training.batches import windows_of  # noqa: E402
 
 FORMATS = ["tagging", "classification", "multilabel", "choice"]
 KINDS = ["xlm-roberta", "bert", "deberta-v2", "modernbert"]
@@ -46,10 +47,15 @@ def assert_equal(found, expected, atol=0.0):
 # The gradient of an effective batch
 
 
+def drawing(job, examples):
+    """The job's stream with these examples as every batch."""
+    return replace(first(job), sampler=lambda turn: np.array(examples))
+
+
 def gradient(folder, format, examples, budget, kind="xlm-roberta"):
     encoded = encode(format, longest=30, kind=kind)
     model, job = model_and_job(folder, encoded, Path("unused"), format=format)
-    loss, tokens = loop._update(model, job, np.array(examples), Accelerator(cpu=True), budget)
+    loss, tokens = loop._update(model, drawing(job, examples), 0, Accelerator(cpu=True), budget)
     assert tokens == sum(int(np.diff(encoded.offsets)[w]) for w in windows_of(encoded, np.array(examples)))
     return model, job, loss, {name: value.grad for name, value in model.named_parameters()}
 
@@ -66,7 +72,7 @@ def test_the_gradient_does_not_depend_on_how_the_batch_is_cut(folder, format):
 
 def reference_loss(auto, head, job, examples):
     """One padded batch, as anyone would write it: transformers' model with a mask, cross-entropy, mean."""
-    encoded = job.encoded
+    encoded = first(job).encoded
     spans = [slice(*encoded.offsets[w : w + 2]) for w in windows_of(encoded, examples).tolist()]
     tokens, mask = padded([encoded.tokens[span].tolist() for span in spans], auto.config.pad_token_id)
     assert not mask.all(), "choose other examples: nothing is padded"
@@ -74,14 +80,14 @@ def reference_loss(auto, head, job, examples):
     if encoded.types is not None:
         more["token_type_ids"] = padded([encoded.types[span].tolist() for span in spans], 0)[0]
     states = auto(input_ids=tokens, attention_mask=mask, **more).last_hidden_state
-    if job.format.reads == "scored":
+    if first(job).format.reads == "scored":
         targets = padded([encoded.targets[span].tolist() for span in spans], IGNORED)[0]
         return torch.nn.CrossEntropyLoss(ignore_index=IGNORED)(head(states).flatten(0, -2), targets.flatten())
     logits = head(states[:, 0])
-    if job.format is formats.get("multilabel"):
+    if first(job).format is formats.get("multilabel"):
         labels = [[label in encoded.gold[example] for label in outputs("multilabel")] for example in examples]
         return torch.nn.BCEWithLogitsLoss()(logits, torch.tensor(labels).float())
-    if job.format is formats.get("choice"):
+    if first(job).format is formats.get("choice"):
         options = np.bincount(encoded.example)[examples].tolist()
         pairs = zip(torch.split(logits[:, 0], options), examples.tolist(), strict=True)
         losses = [-torch.log_softmax(scores, 0)[int(encoded.gold[example])] for scores, example in pairs]
@@ -108,7 +114,7 @@ def reference_model(folder, rows):
 def test_the_gradient_is_that_of_one_padded_batch(tmp_path, format, kind):
     examples, folder = [3, 29, 7, 11, 0], tiny_checkpoint(tmp_path, kind, spread=0.1)
     model, job, loss, found = gradient(folder, format, examples, 40, kind)
-    auto, rows = reference_model(folder, np.flatnonzero(job.places >= 0))
+    auto, rows = reference_model(folder, np.flatnonzero(first(job).places >= 0))
     head, embedding = model.head, Checkpoint(folder).word_embedding
     head.zero_grad()
     expected = reference_loss(auto, head, job, np.array(examples))
@@ -140,7 +146,7 @@ def test_in_half_precision_the_gradient_is_nearly_the_same(tmp_path, kind):
         model, job = model_and_job(
             folder, encode("tagging", longest=30, kind=kind), tmp_path, dropout=dropout, attention_dropout=dropout
         )
-        found, _ = loop._update(model.train(), job, np.array(examples), accelerator, 40)
+        found, _ = loop._update(model.train(), drawing(job, examples), 0, accelerator, 40)
         assert found == pytest.approx(loss, abs=0.05)
         found = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
         assert found.keys() == {name for name, value in expected.items() if value is not None}
@@ -162,7 +168,7 @@ def test_training_equals_a_plain_torch_loop(folder, tmp_path, format):
     encoded = encode(format, longest=30)
     model, job = model_and_job(folder, encoded, tmp_path, format=format, **recipe)
     twin, _ = model_and_job(folder, encoded, tmp_path, format=format, **recipe)
-    auto, rows = reference_model(folder, np.flatnonzero(job.places >= 0))
+    auto, rows = reference_model(folder, np.flatnonzero(first(job).places >= 0))
     head = twin.head
     log = loop.train(model, job, Accelerator(cpu=True))
 
@@ -177,7 +183,7 @@ def test_training_equals_a_plain_torch_loop(folder, tmp_path, format):
     ]
     optimizer = torch.optim.AdamW(groups)
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=4, num_training_steps=20)
-    sampler, losses = Sampler(job.examples, job.recipe.batch, job.order_seed), []
+    sampler, losses = first(job).sampler, []
     for update in range(20):
         loss = reference_loss(auto, head, job, sampler(update))
         losses.append(float(loss.detach()))
@@ -232,6 +238,10 @@ def trained(folder, workspace, job=None, **recipe):
     return weights(model), log
 
 
+def scores(model):
+    return {"": score(model)}
+
+
 def score(model):
     """A score that goes up and down and can be computed at any time: the bias, 0 at first, passes this mark midway."""
     return -abs(float(model.head.out.bias.detach().abs().mean()) - 1.9e-3)
@@ -243,7 +253,7 @@ VALIDATED = {"validation": {"fraction": 0.2, "every": 1, "select": "best"}}
 @pytest.mark.parametrize("stop_at", [0, 1, 3, 5])
 @pytest.mark.parametrize("recipe", [{}, VALIDATED], ids=["plain", "select best"])
 def test_stopped_anywhere_it_goes_on_to_the_same_bits(folder, tmp_path, stop_at, recipe):
-    whole, log = trained(folder, tmp_path / "whole", {"validate": score}, **recipe)
+    whole, log = trained(folder, tmp_path / "whole", {"validate": scores}, **recipe)
     asked = []
 
     def stop():
@@ -251,8 +261,8 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bits(folder, tmp_path, stop_at,
         return len(asked) > stop_at
 
     with pytest.raises(Stopped, match=f"after update {stop_at} of 6; saved"):
-        trained(folder, tmp_path / "cut", {"validate": score, "should_stop": stop}, **recipe)
-    again, after = trained(folder, tmp_path / "cut", {"validate": score}, **recipe)
+        trained(folder, tmp_path / "cut", {"validate": scores, "should_stop": stop}, **recipe)
+    again, after = trained(folder, tmp_path / "cut", {"validate": scores}, **recipe)
     assert_equal(again, whole)
     for field in ("losses", "validation", "tokens", "factor", "selected"):
         assert getattr(after, field) == getattr(log, field)
@@ -265,7 +275,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("recipe", [{}, VALIDATED], ids=["plain", "select best"])
 def test_killed_after_any_update_it_goes_on_from_the_last_checkpoint(folder, tmp_path, recipe):
-    whole, log = trained(folder, tmp_path / "whole", {"validate": score}, **recipe)
+    whole, log = trained(folder, tmp_path / "whole", {"validate": scores}, **recipe)
 
     def kill(update, loss):
         if update - started >= 2 and update < 6:
@@ -274,7 +284,7 @@ def test_killed_after_any_update_it_goes_on_from_the_last_checkpoint(folder, tmp
     for started in (0, 1, 2, 3, 4):  # each time one update further, since that after the last checkpoint is lost
         with pytest.raises(Killed) if started < 4 else nothing():
             again, after = trained(
-                folder, tmp_path / "cut", {"validate": score, "on_update": kill}, checkpoint_seconds=0, **recipe
+                folder, tmp_path / "cut", {"validate": scores, "on_update": kill}, checkpoint_seconds=0, **recipe
             )
     assert_equal(again, whole)
     assert (after.losses, after.validation, after.factor) == (log.losses, log.validation, log.factor)
@@ -313,7 +323,7 @@ def test_the_best_weights_are_taken_where_asked_for(folder, tmp_path):
 
     def validate(model):
         kept[len(kept) + 1] = (score(model), weights(model))
-        return kept[len(kept)][0]
+        return {"": kept[len(kept)][0]}
 
     for select in ("last", "best"):
         kept.clear()

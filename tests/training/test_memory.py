@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from accelerate import Accelerator  # noqa: E402
-from small import encode, model_and_job, outputs  # noqa: E402
+from small import encode, first, model_and_job, outputs  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation.errors import InputError, Stopped  # noqa: E402
@@ -58,21 +58,22 @@ def limit(tokens):
 def test_predictions_and_embeddings_are_done_in_halves(folders, tmp_path, kind):
     encoded = encode("tagging", longest=20, kind=kind)
     model, job = model_and_job(folders[kind], encoded, tmp_path)
-    whole = predict(model, encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=200)
-    states = embed(model.encoder, encoded, job.places, tokens_per_micro_batch=200)
+    asked = (model, encoded, first(job).places, first(job).format, outputs("tagging"))
+    whole = predict(*asked, tokens_per_micro_batch=200)
+    states = embed(model.encoder, encoded, first(job).places, tokens_per_micro_batch=200)
     limit(60)(model)
-    assert predict(model, encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=200) == whole
-    halves = embed(model.encoder, encoded, job.places, tokens_per_micro_batch=200)
+    assert predict(*asked, tokens_per_micro_batch=200) == whole
+    halves = embed(model.encoder, encoded, first(job).places, tokens_per_micro_batch=200)
     np.testing.assert_allclose(halves, states, atol=1e-5)
     limit(5)(model)
     with pytest.raises(InputError, match="memory ran out with a single window; lower max_length"):
-        predict(model, encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=200)
+        predict(model, encoded, first(job).places, first(job).format, outputs("tagging"), tokens_per_micro_batch=200)
 
 
 def test_a_trunk_is_written_in_halves(folders, tmp_path):
     encoded = encode("tagging", longest=20)
     model, job = model_and_job(folders["xlm-roberta"], encoded, tmp_path, frozen=2)
-    trunk.write(tmp_path / "whole", model.encoder, encoded, job.places, 200, torch.device("cpu"))
+    trunk.write(tmp_path / "whole", model.encoder, encoded, first(job).places, 200, torch.device("cpu"))
     sizes, run = [], model.encoder.trunk
 
     def narrow(tokens, *more):
@@ -82,7 +83,7 @@ def test_a_trunk_is_written_in_halves(folders, tmp_path):
         return run(tokens, *more)
 
     model.encoder.trunk = narrow
-    trunk.write(tmp_path / "halves", model.encoder, encoded, job.places, 200, torch.device("cpu"))
+    trunk.write(tmp_path / "halves", model.encoder, encoded, first(job).places, 200, torch.device("cpu"))
     assert max(sizes) > 60
     np.testing.assert_allclose(trunk.load(tmp_path / "halves"), trunk.load(tmp_path / "whole"), atol=1e-5)
 
@@ -115,7 +116,7 @@ def test_where_a_batch_is_padded_its_padding_counts(folders, tmp_path, kind):
     updates = len(shapes)
     encoded = encode("tagging", longest=30, kind=kind)
     _, job = model_and_job(folders[kind], encoded, tmp_path)
-    predict(models[0], encoded, job.places, job.format, outputs("tagging"), tokens_per_micro_batch=70)
+    predict(models[0], encoded, first(job).places, first(job).format, outputs("tagging"), tokens_per_micro_batch=70)
     for part in (shapes[:updates], shapes[updates:]):
         assert all(count == 1 or count * longest <= 70 for count, longest in part)
         assert any(count > 1 for count, longest in part)

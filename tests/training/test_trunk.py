@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from accelerate import Accelerator  # noqa: E402
 from safetensors import safe_open  # noqa: E402
-from small import encode, model_and_job, outputs, write_study  # noqa: E402
+from small import encode, first, model_and_job, outputs, write_study  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation import Study, gains, plan, run  # noqa: E402
@@ -34,7 +34,7 @@ def folder(kind, tmp_path_factory):
 
 def written(folder, encoded, tmp_path, frozen, budget=50):
     model, job = model_and_job(folder, encoded, tmp_path / "none", frozen=frozen, dropout=0.4)
-    trunk.write(tmp_path / "states.safetensors", model.encoder, encoded, job.places, budget, CPU)
+    trunk.write(tmp_path / "states.safetensors", model.encoder, encoded, first(job).places, budget, CPU)
     return trunk.load(tmp_path / "states.safetensors")
 
 
@@ -64,7 +64,8 @@ def test_it_stops_between_batches(folder, kind, tmp_path):
     model, job = model_and_job(folder, encoded, tmp_path, frozen=1)
     seen = []
     with pytest.raises(Stopped, match="run again"):
-        trunk.write(tmp_path / "x", model.encoder, encoded, job.places, 20, CPU, seen.append, lambda: len(seen) == 2)
+        asked = (model.encoder, encoded, first(job).places, 20, CPU)
+        trunk.write(tmp_path / "x", *asked, seen.append, lambda: len(seen) == 2)
     assert len(seen) == 2 and 0 < seen[0] < seen[1] < 1
 
 
@@ -87,7 +88,7 @@ def test_training_from_stored_states_equals_running_the_trunk(folder, kind, tmp_
         found[name] = (
             model.state_dict(),
             log.losses,
-            predict(model, encoded, job.places, job.format, outputs(format), trunk=given),
+            predict(model, encoded, first(job).places, first(job).format, outputs(format), trunk=given),
         )
         moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
         kept = {"embeddings", *(f"layer.{block}." for block in range(frozen))}
@@ -201,7 +202,7 @@ def test_a_full_disk_is_an_error_and_no_crash(folder, kind, tmp_path, monkeypatc
     encoded = encode("tagging", kind=kind)
     model, job = model_and_job(folder, encoded, tmp_path, frozen=1)
     with pytest.raises(OSError, match="No space left"):
-        trunk.write(tmp_path / "x", model.encoder, encoded, job.places, 20, CPU)
+        trunk.write(tmp_path / "x", model.encoder, encoded, first(job).places, 20, CPU)
 
 
 def test_after_an_unfrozen_intermediate_the_trunk_is_that_models(folder, tmp_path):

@@ -57,8 +57,12 @@ def tuned(
     examples: Indices,
     tokens_per_micro_batch: int = 1024,
     trunk: npt.NDArray[np.float32] | None = None,
+    head: str = "",
 ) -> tuple[float | None, list[Gold]]:
-    """The best cutoff for these examples, None where the format has none for them; and ``predict`` at this cutoff."""
+    """The best cutoff for these examples, None where the format has none for them; and ``predict`` at this cutoff.
+
+    ``head``: which of the model's heads answers, "" its main one.
+    """
 
     def decide(asked: Encoded, logits: Logits) -> tuple[float | None, list[Gold]]:
         if not isinstance(format, WithCutoff):
@@ -67,7 +71,7 @@ def tuned(
         cutoff = format.tune(asked, logits, outputs)
         return cutoff, format.decode(asked, logits, outputs, format.CUTOFF if cutoff is None else cutoff)
 
-    return _decided(decide, model, encoded, places, format, examples, tokens_per_micro_batch, trunk)
+    return _decided(decide, model, encoded, places, format, examples, tokens_per_micro_batch, trunk, head=head)
 
 
 def logits_of(
@@ -96,6 +100,7 @@ def _decided(
     tokens_per_micro_batch: int,
     trunk: npt.NDArray[np.float32] | None,
     should_stop: Callable[[], bool] = lambda: False,
+    head: str = "",
 ) -> Found:
     """What ``decide`` makes of the encoding, with the examples asked for alone, and their logits."""
     windows = windows_of(encoded, np.arange(len(encoded), dtype=np.int64) if examples is None else examples)
@@ -103,7 +108,7 @@ def _decided(
 
     def of_windows(cut: Indices) -> list[npt.NDArray[np.float32]]:
         batch = collate(encoded, cut, places, format.reads, trunk)
-        values = batch.logits(model, next(model.parameters()).device).float().cpu().numpy()
+        values = batch.logits(model, next(model.parameters()).device, head).float().cpu().numpy()
         sizes = {"scored": None, "first": [1] * len(cut), "all": batch.lengths}[format.reads]
         if sizes is None:
             assert batch.rows is not None

@@ -7,7 +7,7 @@ example; an example longer than the window is several windows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -98,6 +98,20 @@ class Format(Protocol):
         """Sufficient counts of one example, as stored beside each prediction."""
 
 
+class Softened(Format, Protocol):
+    """A format whose loss can be smoothed, and weighted by class where it has classes."""
+
+    def loss(
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        lengths: list[int],
+        smoothing: float = 0.0,
+        weights: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """As ``Format.loss``; ``weights`` float32 [C]. They do not change what the loop divides by."""
+
+
 @runtime_checkable
 class WithCutoff(Format, Protocol):
     """A format whose predictions depend on a cutoff, which may be tuned on examples held out of the training data."""
@@ -123,6 +137,39 @@ def ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[n
     """start, start + 1, … (as many as its length) for each start, in one flat array."""
     ends = offsets_of(lengths)
     return np.repeat(starts - ends[:-1], lengths) + np.arange(ends[-1])
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """Encodings of one task, one after the other: its examples in several languages, or with translations."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def after(name: str, sizes: Sequence[int]) -> npt.NDArray[Any] | None:
+        """A column of numbers that count from the beginning of their part."""
+        arrays = [getattr(part, name) for part in parts]
+        if any(array is None for array in arrays):
+            return None
+        before = offsets_of(np.array(sizes))
+        return np.concatenate([array + int(start) for array, start in zip(arrays, before[:-1], strict=True)])
+
+    def one(name: str) -> npt.NDArray[Any] | None:
+        arrays = [getattr(part, name) for part in parts]
+        return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+    tokens = [len(part.tokens) for part in parts]
+    starts = offsets_of(np.array(tokens))[:-1]
+    offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
+    texts = [part.texts for part in parts]
+    return replace(
+        parts[0],
+        offsets=np.concatenate([np.zeros(1, np.int64), *offsets]),
+        example=after("example", [len(part) for part in parts]).astype(np.int32),  # type: ignore[union-attr]
+        text=after("text", [len(part or []) for part in texts]),
+        texts=None if texts[0] is None else [text for part in texts for text in part or []],
+        **{name: one(name) for name in ("tokens", "targets", "words", "types", "word", "chars")},  # type: ignore[arg-type]
+        **{name: [item for part in parts for item in getattr(part, name)] for name in ("ids", "clusters", "gold")},  # type: ignore[arg-type]
+        stats={name: sum(part.stats.get(name, 0) for part in parts) for name in parts[0].stats},
+    )
 
 
 def save(encoded: Encoded, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -125,12 +125,13 @@ class Encoder(nn.Module):
 
 
 class TaskModel(nn.Module):
-    """Encoder and the head of one task."""
+    """Encoder and the head of one task; ``heads``: those of further tasks that are trained with it, by name."""
 
-    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Module, heads: Mapping[str, nn.Module] | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.heads = nn.ModuleDict(heads)
 
     def forward(
         self,
@@ -139,8 +140,9 @@ class TaskModel(nn.Module):
         types: torch.Tensor | None = None,
         rows: torch.Tensor | None = None,
         states: torch.Tensor | None = None,
+        head: str = "",
     ) -> torch.Tensor:
-        """Logits [S, C] of the hidden states at ``rows`` [S] (None: of all).
+        """Logits [S, C] of the hidden states at ``rows`` [S] (None: of all), by the head of this name ("": the main).
 
         ``states`` [N, H]: what the encoder's trunk makes of the tokens, where that is known already.
         """
@@ -148,7 +150,7 @@ class TaskModel(nn.Module):
             hidden = self.encoder(tokens, lengths, types, rows)
         else:
             hidden = self.encoder.top(states, lengths, rows)
-        logits: torch.Tensor = self.head(hidden)
+        logits: torch.Tensor = (self.heads[head] if head else self.head)(hidden)
         return logits
 
 

@@ -19,6 +19,7 @@ from waystation.store import Store
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from waystation.formats.encoding import Encoded
     from waystation.models.backbone import Checkpoint
 
 
@@ -69,6 +70,12 @@ class Context:
             # Each process claims steps for itself here; the loop alone knows how to share one.
             raise InputError("a run is one process for now: start it without torchrun or accelerate launch")
         return made
+
+    def encoded(self, key: str) -> Encoded:
+        """An encoding of the store, memory-mapped."""
+        from waystation.formats import encoding
+
+        return encoding.load(self.store.folder(key), self.store.manifest(key)["stats"])
 
     @cached_property
     def evaluations(self) -> dict[str, list[str]]:

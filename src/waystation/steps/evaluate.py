@@ -13,7 +13,6 @@ import numpy as np
 from waystation import formats, predictions
 from waystation.errors import InputError
 from waystation.evaluation.predict import predict
-from waystation.formats import encoding
 from waystation.formats.encoding import Encoded
 from waystation.models.vocabulary import Rows, active_rows, lookup
 from waystation.predictions import Columns
@@ -28,10 +27,7 @@ from waystation.store import link
 
 def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any]:
     """Write ``language=xx.parquet`` for every language into ``folder``; finished languages survive an interruption."""
-    sets = {
-        code: encoding.load(context.store.folder(key), context.store.manifest(key)["stats"])
-        for code, key in step.encodings.items()
-    }
+    sets = {code: context.encoded(key) for code, key in step.encodings.items()}
     workspace = context.store.workspace(step_id(step))
     _adopt(step, context, workspace)
     checkpoint = context.checkpoint

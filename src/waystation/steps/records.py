@@ -8,69 +8,13 @@ from pydantic import Field, model_validator
 
 from waystation.errors import InputError
 from waystation.records import EXECUTION, IDENTITY, Record, digest, identity
+from waystation.steps.recipes import Recipe, Subset
 from waystation.tasks.task import FormatName, Split, Task
 
 Phase = Literal["intermediate", "target"]
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["heads", "deltas", "all"]
 """What stays of a trained model once no step needs it: its head; encoder and embedding rows too; the full state too."""
-
-
-class Validation(Record):
-    """Validation on data carved out of the training set, by cluster where the data has clusters."""
-
-    fraction: Annotated[float, IDENTITY] = Field(default=0.1, gt=0, lt=1)
-    every: Annotated[int, IDENTITY] = Field(default=50, ge=1)
-    select: Annotated[Literal["last", "best"], IDENTITY] = "last"
-
-
-class Recipe(Record):
-    """How one training phase is done. Lengths in tokens, rates per update, ``warmup`` as a share of the updates.
-
-    ``frozen``: the embedding and that many lowest blocks are not trained (0: the embedding alone; None: nothing); what
-    they make of each token is kept on disk up to ``trunk_gigabytes`` for each encoding.
-
-    Defaults that differ from the papers: attention dropout 0 (papers: 0.1), a fixed number of updates, last checkpoint.
-    """
-
-    updates: Annotated[int, IDENTITY] = Field(default=100, ge=1)
-    batch: Annotated[int, IDENTITY] = Field(default=16, ge=1)
-    rate: Annotated[float, IDENTITY] = Field(default=1e-4, gt=0)
-    head_rate: Annotated[float, IDENTITY] = Field(default=1e-3, gt=0)
-    warmup: Annotated[float, IDENTITY] = Field(default=0.1, ge=0, lt=1)
-    weight_decay: Annotated[float, IDENTITY] = Field(default=0.01, ge=0)
-    decay_embeddings: Annotated[bool, IDENTITY] = False
-    beta2: Annotated[float, IDENTITY] = Field(default=0.999, gt=0, lt=1)
-    epsilon: Annotated[float, IDENTITY] = Field(default=1e-8, gt=0)
-    clip: Annotated[float, IDENTITY] = Field(default=1.0, gt=0)
-    dropout: Annotated[float, IDENTITY] = Field(default=0.1, ge=0, lt=1)
-    attention_dropout: Annotated[float, IDENTITY] = Field(default=0.0, ge=0, lt=1)
-    max_length: Annotated[int, IDENTITY] = Field(default=128, ge=8)
-    stride: Annotated[int, IDENTITY] = Field(default=32, ge=0)
-    frozen: Annotated[int | None, IDENTITY] = Field(default=None, ge=0)
-    validation: Annotated[Validation | None, IDENTITY] = None
-    tokens_per_micro_batch: Annotated[int, EXECUTION] = Field(default=1024, ge=1)
-    gradient_checkpointing: Annotated[bool, EXECUTION] = False
-    trunk_gigabytes: Annotated[float, EXECUTION] = Field(default=4.0, ge=0)
-    checkpoint_seconds: Annotated[float, EXECUTION] = Field(default=60.0, ge=0)
-
-    @model_validator(mode="after")
-    def _stride_fits(self) -> Recipe:
-        if self.stride > self.max_length // 2:
-            raise ValueError(f"stride {self.stride} must be at most half of max_length {self.max_length}")
-        return self
-
-
-class Subset(Record):
-    """Matched training data: a random subset, drawn anew per seed, of whole examples until ``amount`` is reached.
-
-    The phase makes exactly ``passes`` passes over it in its ``updates``, so that arms are equal in both: the recipe's
-    ``batch`` gives way.
-    """
-
-    by: Annotated[Literal["words", "examples"], IDENTITY]
-    amount: Annotated[int, IDENTITY] = Field(ge=1)
-    passes: Annotated[int, IDENTITY] = Field(default=1, ge=1)
 
 
 class Retrieval(Record):
@@ -122,11 +66,28 @@ class EncodeStep(Record):
     prefix: Annotated[str, IDENTITY] = ""
 
 
+class Part(Record):
+    """One more task that a phase trains on. ``shares``: the place of the task whose head it uses, 0 the first one."""
+
+    task: Annotated[str, EXECUTION]
+    format: Annotated[FormatName, IDENTITY]
+    labels: Annotated[tuple[str, ...], IDENTITY]
+    scheme: Annotated[str, IDENTITY]
+    encodings: Annotated[tuple[str, ...], IDENTITY]
+    shares: Annotated[int | None, IDENTITY] = None
+    batch: Annotated[int, IDENTITY]
+
+
 class TrainStep(Record):
-    """One training phase: backbone or parent model → model (a delta on the backbone)."""
+    """One training phase: backbone or parent model → model (a delta on the backbone).
+
+    ``also``: further encodings of the same task, in other languages or translated; ``parts``: further tasks;
+    ``texts``: encodings of plain text by language, for masked language modelling; ``teacher``: the training whose
+    logits teach (FILTER's second phase).
+    """
 
     kind: Annotated[Literal["train"], IDENTITY] = "train"
-    version: Annotated[int, IDENTITY] = 3
+    version: Annotated[int, IDENTITY] = 4
     phase: Annotated[Phase, IDENTITY]
     task: Annotated[str, EXECUTION]
     format: Annotated[FormatName, IDENTITY]
@@ -135,6 +96,10 @@ class TrainStep(Record):
     backbone: Annotated[dict[str, Any], IDENTITY]
     parent: Annotated[str | None, IDENTITY]
     encoding: Annotated[str, IDENTITY]
+    also: Annotated[tuple[str, ...], IDENTITY] = ()
+    parts: Annotated[tuple[Part, ...], IDENTITY] = ()
+    texts: Annotated[dict[str, str], IDENTITY] = Field(default_factory=dict)
+    teacher: Annotated[str | None, IDENTITY] = None
     recipe: Annotated[Recipe, IDENTITY]
     subset: Annotated[Subset | None, IDENTITY] = None
     seed: Annotated[int, IDENTITY]
@@ -224,7 +189,8 @@ def needs(step: Step) -> tuple[str, ...]:
     """Identities of the artifacts that a step reads."""
     found: list[str | None] = []
     if isinstance(step, TrainStep):
-        found = [step.parent, step.encoding, step.trunk]
+        found = [step.parent, step.encoding, *step.also, *step.texts.values(), step.teacher, step.trunk]
+        found += [key for part in step.parts for key in part.encodings]
     elif isinstance(step, TrunkStep):
         found = [step.source, step.encoding]
     elif isinstance(step, EvaluateStep):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import WaystationError
-from waystation.formats import encoding
 from waystation.models.vocabulary import active_rows, lookup
 from waystation.retention import trunk_bytes, worthwhile
 from waystation.steps import models
@@ -21,7 +20,7 @@ def perform(step: TrunkStep, folder: Path, context: Context) -> dict[str, Any]:
 
     What reads the artifact then runs the trunk itself, each time.
     """
-    encoded = encoding.load(context.store.folder(step.encoding), context.store.manifest(step.encoding)["stats"])
+    encoded = context.encoded(step.encoding)
     checkpoint = context.checkpoint
     size = trunk.size(encoded, int(checkpoint.config.hidden_size))
     details: dict[str, Any] = {

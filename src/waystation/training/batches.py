@@ -12,7 +12,7 @@ from waystation.errors import InputError
 from waystation.formats.encoding import Encoded, Reads, ranges
 from waystation.models.encoder import TaskModel
 from waystation.records import derive
-from waystation.steps.records import Subset
+from waystation.steps.recipes import Subset
 
 Indices = npt.NDArray[np.int64]
 
@@ -33,11 +33,11 @@ class Batch:
     targets: torch.Tensor
     states: torch.Tensor | None = None
 
-    def logits(self, model: TaskModel, device: torch.device) -> torch.Tensor:
-        """The model's logits [S, C] of this batch."""
+    def logits(self, model: TaskModel, device: torch.device, head: str = "") -> torch.Tensor:
+        """The logits [S, C] of one of the model's heads for this batch."""
         parts = (self.types, self.rows, self.states)
         types, rows, states = (None if part is None else part.to(device) for part in parts)
-        found: torch.Tensor = model(self.tokens.to(device), self.lengths, types, rows, states)
+        found: torch.Tensor = model(self.tokens.to(device), self.lengths, types, rows, states, head)
         return found
 
 

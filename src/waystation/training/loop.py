@@ -7,36 +7,39 @@ effective batch, so how it was cut (or spread over processes) does not change wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 
 from waystation.errors import InputError, Stopped, WaystationError
-from waystation.formats.encoding import Encoded, Format, ranges
 from waystation.models.encoder import TaskModel
-from waystation.steps.records import Recipe
+from waystation.steps.recipes import Recipe
 from waystation.training import checkpoint
 from waystation.training.allocator import keep_memory
-from waystation.training.batches import Indices, Sampler, collate, first_windows, micro_batches, windows_of
+from waystation.training.mixing import Mixture
+from waystation.training.streams import Stream
 
-Validate = Callable[[TaskModel], float]
+Validate = Callable[[TaskModel], dict[str, float]]
+"""Score of each stream by name on examples that were held out of it."""
 
 
 @dataclass
 class Log:
     """What happened: mean loss per update, validation scores, tokens processed, embedding shrink factor, seconds.
 
-    ``budget``: the tokens of a micro-batch where memory did not allow what the recipe says, else 0.
+    ``validation``: the mean over the streams that are validated, ``by_stream`` each of them. ``budget``:
+    the tokens of a micro-batch where memory did not allow what the recipe says, else 0.
     """
 
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
+    by_stream: list[dict[str, float]] = field(default_factory=list)
     tokens: int = 0
     factor: float = 1.0
     seconds: float = 0.0
@@ -49,22 +52,18 @@ class Log:
 class Job:
     """All that a training phase needs besides the model.
 
-    ``passes`` spreads that many passes over all updates; ``trunk`` float32 [T, H]: stored states of the frozen
-    trunk; ``keep_state`` leaves a checkpoint of the last update in the workspace; ``numerics``: the numerics class, so
-    that the log tells of every one that a training went through.
+    ``mixture`` says which stream an update is of, None where there is one; ``keep_state`` leaves a checkpoint of the
+    last update in the workspace; ``numerics``: the numerics class, so that the log tells of every one that a training
+    went through; ``trunk``: whether the states of a frozen trunk are stored and the model has no embedding.
     """
 
-    encoded: Encoded
-    examples: Indices
-    places: npt.NDArray[np.int32]
-    format: Format
+    streams: Sequence[Stream]
     recipe: Recipe
-    order_seed: int
     dropout_seed: int
     workspace: Path
-    passes: int | None = None
+    mixture: Mixture | None = None
     keep_state: bool = False
-    trunk: npt.NDArray[np.float32] | None = None
+    trunk: bool = False
     numerics: dict[str, Any] = field(default_factory=dict)
     validate: Validate | None = None
     on_update: Callable[[int, float], None] = lambda update, loss: None
@@ -107,8 +106,6 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     optimizer = torch.optim.AdamW(
         parameter_groups(model, recipe), betas=(0.9, recipe.beta2), eps=recipe.epsilon, fused=True
     )
-    spread = None if job.passes is None else (recipe.updates, job.passes)
-    sampler = Sampler(job.examples, recipe.batch, job.order_seed, spread)
     log, best = Log(), _Best()
     torch.manual_seed(job.dropout_seed + accelerator.process_index)
     saved = checkpoint.load(job.workspace)
@@ -129,7 +126,7 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
         factor = rate_factor(update, recipe)
         for group in optimizer.param_groups:
             group["lr"] = group["base_rate"] * factor
-        loss, tokens = _fitting(model, job, sampler(update), accelerator, log)
+        loss, tokens = _fitting(model, job, update, accelerator, log)
         if not np.isfinite(loss):
             raise WaystationError(f"the loss is {loss} at update {update + 1}; lower the rate or raise the warm-up")
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -142,8 +139,10 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
         log.seconds += time.monotonic() - started
         log.selected = update + 1
         if job.validate and recipe.validation and _due(update + 1, recipe):
-            score = job.validate(model)
+            scores = job.validate(model)
+            score = fmean(scores.values())
             log.validation.append((update + 1, score))
+            log.by_stream.append(scores)
             if recipe.validation.select == "best":
                 best.offer(model, score, update + 1, log.factor)
         job.on_update(update + 1, loss)
@@ -157,19 +156,20 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     return log
 
 
-def _fitting(model: TaskModel, job: Job, examples: Indices, accelerator: Accelerator, log: Log) -> tuple[float, int]:
+def _fitting(model: TaskModel, job: Job, update: int, accelerator: Accelerator, log: Log) -> tuple[float, int]:
     """``_update``; where memory runs out, the token budget is halved for the rest of the step and the update redone."""
+    at, turn = (0, update) if job.mixture is None else job.mixture(update)
+    stream = job.streams[at]
     while True:
         budget = log.budget or job.recipe.tokens_per_micro_batch
         try:
-            return _update(model, job, examples, accelerator, budget)
+            return _update(model, stream, turn, accelerator, budget)
         except torch.OutOfMemoryError:
             if accelerator.num_processes > 1:
                 raise  # the other processes wait in this update's sum
             if budget <= 1:  # not one fits
-                one = "example" if job.format.unit == "example" else "window"
                 raise InputError(
-                    f"memory ran out with a single {one}; lower max_length, or set gradient_checkpointing: true"
+                    "memory ran out with a single window; lower max_length, or set gradient_checkpointing: true"
                 ) from None
         model.zero_grad(set_to_none=True)
         if accelerator.device.type == "cuda":
@@ -177,19 +177,15 @@ def _fitting(model: TaskModel, job: Job, examples: Indices, accelerator: Acceler
         log.budget = budget // 2
 
 
-def _update(model: TaskModel, job: Job, examples: Indices, accelerator: Accelerator, budget: int) -> tuple[float, int]:
-    """Accumulate the gradient of one effective batch; returns (mean loss per scored unit, real tokens)."""
-    windows = windows_of(job.encoded, examples)
-    together = job.format.unit == "example"
-    cuts = micro_batches(job.encoded, windows, budget, padded=not model.encoder.packed, together=together)
-    tokens = int((job.encoded.offsets[windows + 1] - job.encoded.offsets[windows]).sum())
-    units = _units(job, windows)
+def _update(model: TaskModel, stream: Stream, turn: int, accelerator: Accelerator, budget: int) -> tuple[float, int]:
+    """Accumulate the gradient of one effective batch; returns (mean loss per unit, real tokens)."""
+    drawn = stream.draw(turn)
+    cuts = stream.cuts(drawn, budget, not model.encoder.packed)
+    units = stream.units(drawn, turn)
     total = torch.zeros((), device=accelerator.device)
     for cut in cuts[accelerator.process_index :: accelerator.num_processes]:
-        batch = collate(job.encoded, cut, job.places, job.format.reads, job.trunk)
         with accelerator.autocast():
-            logits = batch.logits(model, accelerator.device)
-        loss = job.format.loss(logits, batch.targets.to(accelerator.device), batch.lengths) / units
+            loss = stream.loss(model, cut, turn, accelerator.device) / units
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     if accelerator.num_processes > 1:
@@ -199,18 +195,7 @@ def _update(model: TaskModel, job: Job, examples: Indices, accelerator: Accelera
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = accelerator.reduce(gradient, "sum")
         total = accelerator.reduce(total, "sum")
-    return float(total), tokens
-
-
-def _units(job: Job, windows: Indices) -> int:
-    """Units of the whole effective batch, over which the loss is a mean."""
-    if job.format.unit == "window":
-        return max(1, len(windows))
-    if job.format.unit == "example":
-        return max(1, int(first_windows(job.encoded, windows).sum()))
-    assert job.encoded.word is not None
-    starts, ends = job.encoded.offsets[windows], job.encoded.offsets[windows + 1]
-    return max(1, int((job.encoded.word[ranges(starts, ends - starts)] >= 0).sum()))
+    return float(total), stream.tokens(drawn)
 
 
 def _due(update: int, recipe: Recipe) -> bool:
@@ -254,6 +239,7 @@ def _save(
     progress = {
         "losses": log.losses,
         "validation": log.validation,
+        "by_stream": log.by_stream,
         "tokens": log.tokens,
         "factor": log.factor,
         "seconds": log.seconds,
@@ -272,7 +258,7 @@ def _made_by(job: Job) -> list[Any]:
     Dropout draws follow the cut: going on with another one would be neither run. A model on a stored trunk has no
     embedding.
     """
-    return [job.recipe.tokens_per_micro_batch, job.trunk is not None]
+    return [job.recipe.tokens_per_micro_batch, job.trunk]
 
 
 def _restore(
@@ -297,6 +283,7 @@ def _restore(
     progress = saved.progress
     log.losses = list(progress["losses"])
     log.validation = [(int(update), float(score)) for update, score in progress["validation"]]
+    log.by_stream = list(progress["by_stream"])
     log.tokens, log.factor = int(progress["tokens"]), float(progress["factor"])
     log.seconds, log.selected = float(progress["seconds"]), int(progress["selected"])
     log.budget, log.numerics = int(progress["budget"]), list(progress["numerics"])
