@@ -30,7 +30,7 @@ peers: setup
 bench: peers ## speed and memory against named peers, 20 rounds a row: most of an hour on two idle cores
 	@$(PY) -m benchmarks $(ARGS)
 
-bench-quick: peers ## the same with few rounds of smaller batches, meant for five minutes
+bench-quick: peers ## the same with few rounds of smaller batches, under five minutes
 	@$(PY) -m benchmarks --quick $(ARGS)
 
 clean: ## remove caches and build outputs; .venv and .waystation stay
