@@ -17,7 +17,7 @@ from tiny import tiny_checkpoint
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROW_FIELDS = [
     "intermediate", "target", "language", "metric", "score", "baseline", "gain", "low", "high", "n", "seeds",
-    "estimand", "verdict", "marks",
+    "estimand", "verdict", "marks", "share",
 ]  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 import waystation
 from waystation.records import EXECUTION, IDENTITY, Record, canonical, derive, digest, identity, mark_of
-from waystation.steps.recipes import Recipe, Subset, Validation
-from waystation.steps.records import EncodeStep, EvaluateStep, Retrieval, TrainStep, TrunkStep, step_id
+from waystation.steps.recipes import Fusion, Lora, Mixing, Mlm, Recipe, Subset, Unfreezing, Validation
+from waystation.steps.records import EncodeStep, EvaluateStep, Part, Retrieval, TrainStep, TrunkStep, step_id
 from waystation.tasks.known import find
 from waystation.tasks.task import Task
 
@@ -85,6 +85,7 @@ TRAIN = TrainStep(
     phase="target", task="e3c", format="tagging", labels=("A",), scheme="iob2",
     backbone={"bundled": "x", "layers": None}, parent=None, encoding="e" * 64, recipe=RECIPE, seed=0,
 )  # fmt: skip
+PART = Part(task="gum", format="tagging", labels=("A",), scheme="iob2", encodings=("g" * 64,), batch=8)
 TRUNK = TrunkStep(backbone={"bundled": "x"}, source=None, blocks=6, encoding="e" * 64, max_bytes=1e9)
 EVALUATE = EvaluateStep(
     task="e3c", format="tagging", labels=("A",), scheme="iob2", model="m" * 64, encodings={"en": "e" * 64}
@@ -97,6 +98,9 @@ RECIPE_CHANGES: dict[str, Any] = {
     "decay_embeddings": True, "beta2": 0.98, "epsilon": 1e-6, "clip": 2.0, "dropout": 0.2, "attention_dropout": 0.1,
     "max_length": 256, "stride": 8, "validation": Validation(), "tokens_per_micro_batch": 2048,
     "checkpoint_seconds": 1.0, "frozen": 0, "gradient_checkpointing": True, "trunk_gigabytes": 1.0,
+    "schedule": "one-cycle", "unfreezing": Unfreezing(groups=(2, 4)), "layer_decay": 0.9, "biases_only": True,
+    "label_smoothing": 0.1, "class_weights": "balanced", "lora": Lora(), "mixing": Mixing(), "mlm": Mlm(),
+    "fusion": Fusion(),
 }  # fmt: skip
 ENCODE_CHANGES: dict[str, Any] = {
     "version": 9, "task": find("gum"), "content": "d" * 64, "sample": True,
@@ -108,7 +112,8 @@ ENCODE_CHANGES: dict[str, Any] = {
 TRAIN_CHANGES: dict[str, Any] = {
     "version": 9, "phase": "intermediate", "task": "other", "format": "classification", "labels": ("B",),
     "scheme": "plain", "backbone": {"bundled": "x", "layers": 2}, "parent": "p" * 64,
-    "encoding": "f" * 64, "recipe": Recipe(updates=3),
+    "encoding": "f" * 64, "also": ("f" * 64,), "parts": (PART,), "texts": {"x eu": "f" * 64}, "teacher": "p" * 64,
+    "recipe": Recipe(updates=3),
     "subset": Subset(by="words", amount=3), "seed": 1, "precision": "bf16", "trunk": "t" * 64,
 }  # fmt: skip
 TRUNK_CHANGES: dict[str, Any] = {
@@ -125,7 +130,14 @@ CHANGES = [
     for record, changes in (
         (RECIPE, RECIPE_CHANGES), (ENCODE, ENCODE_CHANGES), (TRAIN, TRAIN_CHANGES),
         (TRUNK, TRUNK_CHANGES), (EVALUATE, EVALUATE_CHANGES),
-        (Validation(), {"fraction": 0.2, "every": 7, "select": "best"}),
+        (Validation(), {"fraction": 0.2, "every": 7, "select": "best", "patience": 3}),
+        (PART, {"task": "x", "format": "choice", "labels": (), "scheme": "plain"}),
+        (PART, {"encodings": (), "shares": 0, "batch": 9}),
+        (Unfreezing(groups=(2, 4)), {"groups": (2, 3), "rates": (1e-3, 1e-4), "length": 7, "unit": "epochs"}),
+        (Mixing(), {"sampler": "uniform", "annealing": 0.5}),
+        (Mixing(sampler="capped", cap=9), {"cap": 10}),
+        (Mixing(sampler="temperature", temperature=2), {"temperature": 3.0}),
+        (Fusion(), {"local": 2, "fused": 3, "alpha": 0.5, "temperature": 2.0}),
         (Subset(by="words", amount=1), {"by": "examples", "amount": 2}),
         (Retrieval(layer=-1, pooling="mean", prefix="", direction="to-english"), {"index": "Flat"}),
         (RETRIEVAL, {"layer": 7, "pooling": "first", "prefix": "query: ", "direction": "to-english"}),

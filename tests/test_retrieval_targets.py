@@ -143,6 +143,64 @@ def test_a_folder_is_read_at_seven_twelfths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variant", "task", "depth", "layers", "expected"),
+    [
+        ("jiant", "pairs", 24, None, (14, "mean")), ("jiant", "mined", 24, None, (14, "mean")),
+        ("jiant", "mined", 12, None, (7, "mean")), ("jiant", "pairs", 6, None, (3, "mean")),
+        ("xtreme", "pairs", 24, None, (14, "mean")), ("xtreme", "mined", 24, None, (20, "first")),
+        ("xtreme", "pairs", 12, None, (8, "mean")), ("xtreme", "mined", 12, None, (8, "first")),
+        ("xtreme", "mined", 6, None, (5, "first")), ("xtreme", "pairs", 1, None, (1, "mean")),
+        ("jiant", "pairs", 24, 16, (14, "mean")), ("xtreme", "mined", 24, 20, (20, "first")),  # cut above it
+        ("jiant", "pairs", 24, 6, (3, "mean")), ("xtreme", "mined", 24, 18, (15, "first")),  # and below
+    ],
+)  # fmt: skip
+def test_published_variants_by_name(
+    home: Path, variant: str, task: str, depth: int, layers: int | None, expected: tuple[int, str]
+) -> None:
+    (home / "encoder").mkdir()
+    sizes = '"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2'
+    (home / "encoder" / "config.json").write_text(f'{{"num_hidden_layers": {depth}, {sizes}}}')
+    backbone = {"id": "encoder", "layers": layers}
+    study = load(home, backbone=backbone, target=[{"task": task, "retrieval": {"variant": variant}}])
+    asked = study.retrieval_of(study.target[0])
+    assert asked is not None and (asked.layer, asked.pooling, asked.prefix) == (*expected, "")
+    assert asked.direction == ("mining" if task == "mined" else "from-english")
+
+
+def test_what_is_named_beside_a_variant_wins(home: Path) -> None:
+    changes = {"layer": -2, "prefix": "query: ", "direction": "to-english"}
+    study = load(home, target=[{"task": "pairs", "retrieval": {"variant": "xtreme", **changes}}])
+    assert study.retrieval_of(study.target[0]) == Retrieval(pooling="mean", **changes)  # type: ignore[arg-type]
+
+
+def test_a_variant_is_what_it_stands_for(home: Path) -> None:
+    """The bundled backbone has 12 blocks. Only resolved values are identity; no variant is none."""
+    spelt = {"layer": 8, "pooling": "first", "prefix": ""}
+    ends = [
+        made(home, target=["pairs", {"task": "mined", "retrieval": how}]).nodes.keys()
+        for how in ({"variant": "xtreme"}, spelt, {"variant": "jiant"}, {"variant": None}, {})
+    ]
+    assert ends[0] == ends[1] != ends[2] and ends[3] == ends[4] != ends[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("FacebookAI/xlm-roberta-large", 20), ("FacebookAI/xlm-roberta-base", 8),
+     ("google-bert/bert-base-multilingual-cased", 8), ("somebody/encoder", None)],
+)  # fmt: skip
+def test_variants_of_backbones_that_are_not_fetched(home: Path, name: str, layer: int | None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(backbones, "hub_cache", lambda: Path("/nowhere"))
+    target = [{"task": "mined", "retrieval": {"variant": "xtreme"}}]
+    if layer is None:
+        with pytest.raises(InputError, match=r"field 'retrieval\.layer' is missing: add it"):
+            load(home, backbone=name, target=target)
+        return
+    study = load(home, backbone=name, target=target)
+    asked = study.retrieval_of(study.target[0])
+    assert asked is not None and (asked.layer, asked.pooling) == (layer, "first")
+
+
+@pytest.mark.parametrize(
     ("depth", "layer", "blocks"), [(12, 7, 7), (12, 12, 12), (12, -1, 12), (12, -12, 1), (6, -2, 5)]
 )
 def test_blocks_below_a_layer(depth: int, layer: int, blocks: int) -> None:
@@ -199,6 +257,11 @@ def test_check_reads_all_of_it(home: Path) -> None:
          "layer 7: the encoder has 1 to 6"),
         ({"target": [{"task": "pairs", "retrieval": {"layers": 3}}]},
          "unknown field 'retrieval.layers' (did you mean 'layer'?); fields here: layer, pooling, prefix, direction"),
+        ({"target": [{"task": "pairs", "retrieval": {"varient": "jiant"}}]},
+         "unknown field 'retrieval.varient' (did you mean 'variant'?)"),
+        ({"target": [{"task": "pairs", "retrieval": {"variant": "giant"}}]},
+         "unknown variant 'giant' (did you mean 'jiant'?); use jiant or xtreme"),
+        ({"target": [{"task": "pairs", "retrieval": {"variant": ["jiant"]}}]}, "unknown variant '['jiant']'"),
         ({"target": [{"task": "pairs", "retrieval": {"pooling": "max"}}]},
          "field 'retrieval.pooling': Input should be 'mean' or 'first' (given: 'max')"),
         ({"target": [{"task": "pairs", "retrieval": {"direction": "both"}}]},

@@ -170,7 +170,7 @@ def test_what_is_missing_is_listed_and_there_is_no_overall(folders: tuple[Path, 
         ("udpos", "_\n_\n\n_\n", "every label is '_'"),
         ("tatoeba", "", "it is empty"),
         ("bucc2018", "", "it is empty"),
-        ("mlqa", '{"data": [{"paragraphs": [{"qas": [{"id": "q", "answers": []}]}]}]}', "every label is ''"),
+        ("mlqa", '{"data": [{"paragraphs": [{"qas": [{"id": "q", "answers": []}]}]}]}', "every label or answer is emp"),
     ],
 )
 def test_placeholders_are_not_scored(folders: tuple[Path, Path], name: str, references: str, reason: str) -> None:

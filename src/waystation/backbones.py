@@ -52,6 +52,7 @@ class Known(Record):
 
     id: Annotated[str, IDENTITY]
     title: Annotated[str, EXECUTION]
+    depth: Annotated[int | None, IDENTITY] = None
     layer: Annotated[int, IDENTITY] = -1
     pooling: Annotated[Literal["mean", "first"], IDENTITY] = "mean"
     prefix: Annotated[str, IDENTITY] = ""
@@ -105,6 +106,12 @@ def reading(backbone: Backbone) -> dict[str, Any]:
         if depth is not None:
             found["layer"] = 7 * depth // 12
     return found
+
+
+def depth(backbone: Backbone) -> int | None:
+    """Blocks of the whole backbone, however it is cut; None where they are not known before it is fetched."""
+    record, sizes = known().get(backbone.id), shape(backbone.model_copy(update={"layers": None}))
+    return sizes.layers if sizes is not None else None if record is None else record.depth
 
 
 def offline() -> bool:

@@ -69,6 +69,9 @@ def store_export(
     chain: ChainName,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
     study: StudyOption,
+    adapters: Annotated[
+        bool, typer.Option("--adapters", help="The adapters of LoRA and the head alone, for the library peft.")
+    ] = False,
     train: TrainOption = False,
     store: StoreOption = None,
     data: DataOption = None,
@@ -82,9 +85,12 @@ def store_export(
     _trained(loaded, made, chain, store, data, train)
     from waystation.exchange.checkpoint import export
 
-    facts = export(loaded, chain, folder, store, data, made=made)
+    facts = export(loaded, chain, folder, store, data, made=made, adapters=adapters)
     if as_json:
         show_json(facts)
+    elif adapters:
+        base = facts["base_model_name_or_path"]
+        typer.echo(f"{folder}: adapters for {facts['class']}; peft.PeftModel loads them on {base}")
     else:
         typer.echo(f"{folder}: {facts['class']}, {facts['format']}; transformers.{facts['auto_class']} loads it")
 

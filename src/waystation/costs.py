@@ -9,9 +9,10 @@ from waystation import backbones
 from waystation.errors import InputError
 from waystation.plan import Plan
 from waystation.retention import worthwhile
-from waystation.steps.records import AdoptStep, EncodeStep, TrainStep, TrunkStep
+from waystation.steps.records import AdoptStep, EncodeStep, TrainStep, TranslateStep, TrunkStep
 from waystation.tasks import sources
-from waystation.tasks.sizes import expected_size
+from waystation.tasks.sizes import expected_size, expected_text_size
+from waystation.tasks.translation.fields import fields
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Cost:
     bytes: float
     seconds: float | None
 
+
+TRANSLATED_WORDS_PER_SECOND = {"apertium": 1e3, "seq2seq": None}
+"""None: it depends on the model. Translators that are not named here look up half a million words a second."""
 
 DEFAULT_FLOPS_PER_SECOND = 2.5e10
 """A careful laptop guess, used until the store holds measured steps."""
@@ -43,6 +47,9 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
         if isinstance(step, EncodeStep):
             size = lengths(node.id)
             found[node.id] = Cost(size.tokens, 0.0, size.tokens * 10.0, size.tokens / 2e5)
+        elif isinstance(step, TranslateStep):
+            speed, words = TRANSLATED_WORDS_PER_SECOND.get(step.by.by, 5e5), lengths.translated(step)
+            found[node.id] = Cost(0.0, 0.0, 12.0 * words, None if speed is None else words / speed + 1.0)
         elif isinstance(step, AdoptStep):
             stored = 0.0 if shape is None else 4.0 * (shape.block_parameters + shape.hidden * 250_000)
             found[node.id] = Cost(0.0, 0.0, stored, 10.0)
@@ -109,6 +116,14 @@ class _Lengths:
             self._known[key] = self._stored(key) or self._guessed(key)
         return self._known[key]
 
+    def translated(self, step: TranslateStep) -> int:
+        """Words of all texts that a step translates."""
+        try:
+            found = sources.read(step.task, step.split, step.source, self.made.data)
+            return sum(len(text.split()) for example in found for text in fields(example).values())
+        except InputError:
+            return 1
+
     def _stored(self, key: str) -> _Size | None:
         if self.store is None or not self.store.has(key):
             return None
@@ -120,11 +135,16 @@ class _Lengths:
         assert isinstance(step, EncodeStep)
         examples = words = 0
         tokens = 0.0
+        translated = self.made.nodes[step.translation].step if step.translation else None
+        language = translated.source if isinstance(translated, TranslateStep) else step.language
         try:
             for example in sources.read(
-                step.task, step.split, step.language, self.made.data, rename=step.rename, labels=step.labels
+                step.task, step.split, language, self.made.data, rename=step.rename, labels=step.labels
             ):
-                count, guess = expected_size(example, step.max_length, step.stride)
+                if step.format == "mlm":
+                    count, guess = expected_text_size(example, step.max_length)
+                else:
+                    count, guess = expected_size(example, step.max_length, step.stride)
                 examples, words, tokens = examples + 1, words + count, tokens + guess
         except InputError:
             return _Size(1, 1, 1.0)  # the step itself will say what is wrong, with file and line

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from waystation import backbones, study_checks, yamlfile
+from waystation import backbones, study_arms, study_checks, study_methods, yamlfile
 from waystation.backbones import Backbone
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.records import EXECUTION, IDENTITY, Record
@@ -17,67 +17,10 @@ from waystation.steps.records import Keep, Precision, Retrieval
 from waystation.study_checks import Problem
 from waystation.study_file import PHASES, Where, merge, near_study, near_uses, override_field, own_task, sentence
 from waystation.tasks import known
-from waystation.tasks.task import Files, Split, Task
+from waystation.tasks.task import Task
+from waystation.uses import NAME, OwnTask, RecipeKeys, Recipes, TrainOn, Use, by_name
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 BASELINE = "none"
-
-
-class TrainOn(Record):
-    """Where a target's English training data comes from when it is another task's; ``labels`` maps by name."""
-
-    task: Annotated[str, IDENTITY]
-    labels: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
-
-
-class Use(Record):
-    """One task in one role. ``labels`` maps label names to those used here (null: outside, or the row is dropped).
-
-    ``from``: a checkpoint (hub id or folder) that was fine-tuned on an intermediate task stands for training on it.
-    """
-
-    model_config = ConfigDict(populate_by_name=True)  # `from` in files, `from_` in Python
-
-    task: Annotated[str, IDENTITY]
-    name: Annotated[str | None, EXECUTION] = Field(default=None, pattern=NAME)
-    labels: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
-    train: Annotated[TrainOn | None, IDENTITY] = None
-    from_: Annotated[str | None, IDENTITY] = Field(default=None, alias="from")
-    languages: Annotated[tuple[str, ...] | None, IDENTITY] = None
-    metrics: Annotated[tuple[str, ...] | None, EXECUTION] = Field(default=None, min_length=1)
-    recipe: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
-    retrieval: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """The name in chains and tables."""
-        return self.name or self.task
-
-
-class Recipes(Record):
-    """The recipe of each phase; fields written directly under ``recipe`` hold for both."""
-
-    intermediate: Annotated[Recipe, IDENTITY] = Field(default_factory=Recipe)
-    target: Annotated[Recipe, IDENTITY] = Field(default_factory=Recipe)
-
-
-class RecipeKeys(Recipe):
-    """``recipe`` as it is written: fields for both phases, and what is different in one of them."""
-
-    intermediate: Annotated[Recipe | None, IDENTITY] = None
-    target: Annotated[Recipe | None, IDENTITY] = None
-
-
-class OwnTask(Task):
-    """A table under ``tasks`` as it is written: the id is its key, files stand under the split by language."""
-
-    id: Annotated[str, IDENTITY] = ""
-    title: Annotated[str, EXECUTION] = ""
-    metrics: Annotated[tuple[str, ...], EXECUTION] = ()
-    splits: Annotated[dict[Split, Files], IDENTITY] = Field(default_factory=dict)
-    train: Annotated[dict[str, str | list[str]], IDENTITY] = Field(default_factory=dict)
-    validation: Annotated[dict[str, str | list[str]], IDENTITY] = Field(default_factory=dict)
-    test: Annotated[dict[str, str | list[str]], IDENTITY] = Field(default_factory=dict)
 
 
 class Study(Record):
@@ -112,12 +55,12 @@ class Study(Record):
     @field_validator("intermediate", mode="before", json_schema_input_type=dict[str, str | list[str | Use]])
     @classmethod
     def _uses_by_name(cls, value: Any) -> Any:
-        return {group: _uses(members) for group, members in value.items()} if isinstance(value, dict) else value
+        return {group: by_name(members) for group, members in value.items()} if isinstance(value, dict) else value
 
     @field_validator("target", mode="before", json_schema_input_type=str | list[str | Use])
     @classmethod
     def _targets_by_name(cls, value: Any) -> Any:
-        return _uses([value] if isinstance(value, str) else value)
+        return by_name(value)
 
     @field_validator("languages", mode="before", json_schema_input_type=str | list[str])
     @classmethod
@@ -201,8 +144,7 @@ class Study(Record):
     def used(self) -> list[Task]:
         """The records of all tasks that are trained on or tested on, without repeats."""
         uses = [*(use for _, use in self.uses()), *self.target]
-        names = [name for use in uses for name in (use.task, *([use.train.task] if use.train else []))]
-        return [self.find(name) for name in dict.fromkeys(names)]
+        return [self.find(name) for name in dict.fromkeys(name for use in uses for name in use.tasks())]
 
     def uses(self) -> list[tuple[str, Use]]:
         """(group, intermediate) in the order of the file."""
@@ -220,8 +162,29 @@ class Study(Record):
 
     def labels_of(self, use: Use) -> tuple[str, ...]:
         """Label names of a use after its mapping, in the task's order, without repeats."""
+        if not use.task:
+            return ()
         mapped = (use.labels.get(label, label) for label in self.find(use.task).labels)
         return tuple(dict.fromkeys(label for label in mapped if label is not None))
+
+    def under(self, target: Use, arm: Use | None) -> Use:
+        """A target as this arm trains it: the baseline (None) and most arms as the study says."""
+        changes = None if arm is None else arm.target
+        if changes is None:
+            return target
+        train = target.train
+        if changes.languages is not None:
+            train = (train or TrainOn()).model_copy(update={"languages": changes.languages})
+        return target.model_copy(update={"recipe": merge(target.recipe, changes.recipe), "train": train})
+
+    def training_languages(self, use: Use) -> tuple[str, ...]:
+        """The languages that a use is trained in: the source language, or those of joint training."""
+        asked = use.train.languages if use.train else None
+        if asked is None:
+            return (self.source,)
+        have = self.find(use.trained_on).languages("train")
+        chosen = have if "all" in asked else study_checks.among(asked, have)
+        return tuple(sorted(chosen, key=lambda code: code != self.source))
 
     def languages_of(self, use: Use) -> tuple[str, ...]:
         """Test languages of a target: the source language first where the target has it, then those asked for."""
@@ -249,13 +212,14 @@ class Study(Record):
         for group, members in self.intermediate.items():
             for at, use in enumerate(members):
                 place = ("intermediate", group, at)
-                found += [((*place, *inner), text) for inner, text in self._use_problems(use, "intermediate")]
+                found += [((*place, *inner), text) for inner, text in self.use_problems(use, "intermediate")]
                 if use.label in names:
                     found.append((place, f"the name '{use.label}' is taken; give this use another `name:`"))
                 names.add(use.label)
+                found += [((*place, *inner), text) for inner, text in study_arms.problems(self, use)]
         targets: set[str] = set()
         for at, use in enumerate(self.target):
-            found += [(("target", at, *inner), text) for inner, text in self._use_problems(use, "target")]
+            found += [(("target", at, *inner), text) for inner, text in self.use_problems(use, "target")]
             if use.label in targets:
                 found.append((("target", at), f"the name '{use.label}' is taken; give this use another `name:`"))
             targets.add(use.label)
@@ -268,7 +232,11 @@ class Study(Record):
             found += [(("primary",), text) for text in self._primary_problems(self.primary)]
         return found
 
-    def _use_problems(self, use: Use, phase: str) -> list[Problem]:
+    def use_problems(self, use: Use, phase: str) -> list[Problem]:
+        """What is wrong with one task in its role, or with its recipe: (place below it, one line)."""
+        if not use.task:
+            arm = phase == "intermediate" and (use.mlm or use.target or use.after)
+            return self._recipe_problems(use, phase) if arm else [((), f"field '{phase}.task' is missing: add it")]
         try:
             task = self.find(use.task)
         except InputError as error:
@@ -277,12 +245,7 @@ class Study(Record):
         if not found and task.labels and not self.labels_of(use):
             found.append((("labels",), f"every label of '{task.id}' is left out; keep at least one"))
         found += study_checks.metric_problems(use.metrics or task.metrics, task, self.labels_of(use))
-        try:
-            self.recipe_of(use, phase)
-        except ValidationError as error:
-            found += [
-                (("recipe", *item["loc"]), sentence(item, Recipe, ("recipe", *item["loc"]))) for item in error.errors()
-            ]
+        found += self._recipe_problems(use, phase)
         if use.from_ is not None:
             trained_here = bool(use.labels or use.recipe or use.train or use.languages or use.metrics or use.retrieval)
             return [*found, *study_checks.adopted_problems(use.from_, self.backbone, phase, trained_here)]
@@ -302,6 +265,20 @@ class Study(Record):
                 found.append((("languages",) if use.languages else (), text))
         return found
 
+    def _recipe_problems(self, use: Use, phase: str) -> list[Problem]:
+        try:
+            recipe = self.recipe_of(use, phase)
+        except ValidationError as error:
+            places = [(("recipe", *item["loc"]), item) for item in error.errors()]
+            return [(place, sentence(item, Recipe, place)) for place, item in places]
+        task = known.catalog().get(use.trained_on) or self.tasks.get(use.trained_on)
+        if task is None or task.format == "retrieval":
+            return []
+        sizes = None if backbones.problem(self.backbone) else backbones.shape(self.backbone)
+        layers, matched = sizes.layers if sizes else None, phase == "intermediate" and self.match is not None
+        told = study_methods.recipe_problems(recipe, task.format, self.labels_of(use), layers, matched)
+        return [(("recipe", *place), text) for place, text in told]
+
     def _retrieval_problems(self, use: Use, task: Task, phase: str) -> list[Problem]:
         if phase == "intermediate":
             return [(("task",), f"task '{task.id}' is retrieval: it teaches nothing and can only be a target")]
@@ -317,10 +294,13 @@ class Study(Record):
         trained = task
         if use.train is not None:
             try:
-                trained = self.find(use.train.task)
+                trained = self.find(use.trained_on)
             except InputError as error:
                 return [*found, (("train", "task"), str(error))]
             found += self._train_on_problems(use, use.train, trained)
+        if use.train is not None and use.train.languages is not None:
+            told = study_checks.training_problems(use.train.languages, trained, "train")
+            return [*found, *((("train", "languages", at), text) for at, text in told)]
         if self.source not in trained.languages("train"):
             has = ", ".join(trained.languages("train")) or "no training data declared"
             text = f"task '{trained.id}' has no training data in '{self.source}' (it has: {has})"
@@ -328,6 +308,8 @@ class Study(Record):
         return found
 
     def _train_on_problems(self, use: Use, train: TrainOn, trained: Task) -> list[Problem]:
+        if train.task is None:
+            return []
         labels = self.labels_of(use)
         found = study_checks.label_problems(train.labels, trained, ("train", "labels"))
         for label in trained.labels:
@@ -356,14 +338,6 @@ class Study(Record):
             for side in sides
             if side not in groups
         ]
-
-
-def _uses(members: Any) -> Any:
-    if isinstance(members, str):
-        members = [members]
-    if not isinstance(members, (list, tuple)):
-        return members
-    return [{"task": member} if isinstance(member, str) else member for member in members]
 
 
 def _with_profile(data: dict[str, Any], profile: str, where: Where) -> dict[str, Any]:

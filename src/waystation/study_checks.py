@@ -13,7 +13,7 @@ from waystation.errors import InputError, suggest
 from waystation.records import EXECUTION
 from waystation.steps.records import Retrieval
 from waystation.study_file import Place, sentence
-from waystation.tasks.task import Task
+from waystation.tasks.task import Split, Task
 
 Problem = tuple[Place, str]
 """A place in the study file and one line on what is wrong there."""
@@ -186,6 +186,21 @@ def language_problems(names: Sequence[str], have: Container[str] | None = None) 
         elif not languages.is_group(name):
             absent.append((at, f"no target has test data in '{name}'; leave it out or name a target that has"))
     return sorted(unknown + (absent if present else []))
+
+
+def training_problems(names: Sequence[str], task: Task, split: Split) -> list[tuple[int, str]]:
+    """Languages of a list in which a task has no examples of a split to learn from, with their place in it."""
+    have, found = task.languages(split), []
+    for at, name in enumerate(names):
+        try:
+            codes = have if name == "all" else languages.expand([name])
+        except InputError as error:
+            found.append((at, str(error)))
+            continue
+        if not any(code in have for code in codes):
+            text = f"task '{task.id}' has no {split} data in '{name}' (it has: {', '.join(have) or 'none'})"
+            found.append((at, text))
+    return found
 
 
 def among(asked: Sequence[str], have: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A whole plain checkpoint gives, through transformers alone, the logits of our model."""
+"""A plain checkpoint gives through transformers alone the logits of our model, adapters through peft."""
 
 from itertools import pairwise
 
@@ -15,10 +15,12 @@ from tiny import tiny_checkpoint, tiny_tokenizer  # noqa: E402
 from waystation import formats  # noqa: E402
 from waystation.errors import InputError  # noqa: E402
 from waystation.evaluation.predict import logits_of  # noqa: E402
-from waystation.models import plain  # noqa: E402
+from waystation.models import peft_folder, plain  # noqa: E402
+from waystation.models.adapters import Adapters, attach, merged  # noqa: E402
 from waystation.models.backbone import Checkpoint  # noqa: E402
 from waystation.models.encoder import TaskModel  # noqa: E402
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup  # noqa: E402
+from waystation.steps.recipes import Lora  # noqa: E402
 
 KINDS = ("xlm-roberta", "bert", "deberta-v2")
 
@@ -66,10 +68,14 @@ def test_transformers_computes_the_same_logits(checkpoints, tmp_path, kind, form
     assert type(loaded).__name__ == name
     assert not any(told[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys")), told
     assert loaded.config.num_hidden_layers == 2 and loaded.config.id2label == dict(enumerate(classes))
+    compare(model, loaded, encoded, places, form, format)
 
+
+def compare(model, loaded, encoded, places, form, format):
+    """All logits of our model are those of a loaded one."""
     bounds = encoded.offsets.tolist()
     windows = [encoded.tokens[a:b].tolist() for a, b in pairwise(bounds)]
-    tokens, mask = padded(windows, transformers.AutoTokenizer.from_pretrained(tmp_path).pad_token_id)
+    tokens, mask = padded(windows, loaded.config.pad_token_id)
     more = {}
     if encoded.types is not None:
         kinds = [encoded.types[a:b].tolist() for a, b in pairwise(bounds)]
@@ -90,6 +96,37 @@ def test_transformers_computes_the_same_logits(checkpoints, tmp_path, kind, form
         elif form.reads == "all":
             wanted = wanted[: len(windows[window])]
         np.testing.assert_allclose(rows, wanted.reshape(rows.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["tagging", "classification", "multilabel", "choice", "span"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_peft_computes_the_same_logits(checkpoints, tmp_path, kind, format):
+    """Two sets of adapters on top of each other, the second not in the lowest block, on a backbone cut to two."""
+    peft = pytest.importorskip("peft", reason="the library peft is not installed")
+    checkpoint, form = checkpoints[kind], formats.get(format)
+    classes = ["start", "end"] if format == "span" else outputs(format)
+    encoded = encoded_for(format, kind)
+    rows, none = active_rows(encoded.tokens, checkpoint.vocabulary), EmbeddingDelta.none(checkpoint.config.hidden_size)
+    made, shapes = [], [Lora(rank=3, alpha=5), Lora(rank=2, alpha=7, layers=("value", "output", "feed-forward"))]
+    torch.manual_seed(3)
+    for lora, frozen in zip(shapes, (None, 1), strict=True):
+        below = merged(made, checkpoint.tensor)
+        encoder = checkpoint.encoder(rows, none, 2, 0.0, 0.0, below, frozen)
+        attach(encoder, lora, 0)
+        for value in encoder.weights().values():
+            torch.nn.init.normal_(value, std=0.15)
+        made.append(Adapters(lora, {name: value.detach() for name, value in encoder.weights().items()}))
+    model = TaskModel(encoder, form.head(encoder.hidden, len(classes), 0.0))
+    for parameter in model.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    base = {"base_model_name_or_path": str(checkpoint.folder)}
+    name = peft_folder.write(tmp_path, checkpoint, base, 2, made, model.head.state_dict(), format, classes)
+
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    plainly = getattr(transformers, plain.AUTO[format]).from_pretrained(checkpoint.folder, config=config)
+    assert type(plainly).__name__ == name
+    loaded = peft.PeftModel.from_pretrained(plainly, tmp_path)
+    compare(model, loaded, encoded, lookup(rows, checkpoint.vocabulary), form, format)
 
 
 def test_a_type_without_an_equal_head_is_refused(tmp_path):

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from finished import Build
+from finished import Build, Finished
 
-from waystation.report import provenance
+from waystation import chains
+from waystation.errors import InputError
+from waystation.exchange.imported import add
+from waystation.report import page, provenance
 from waystation.steps.records import TrainStep
 
 
@@ -52,6 +55,52 @@ def test_chains_lead_to_their_artifacts(build: Build) -> None:
     ids = {key[: provenance.SHORT] for key in made.made.nodes}
     for item in chains.values():
         assert all(part["id"] in ids for part in item["trained"] if part["there"])
+
+
+def imported(build: Build, folder: Path) -> Finished:
+    """A study to which the predictions of another system were added, in two of its languages."""
+    made = build()
+    for code in ("de", "sw"):
+        rows = "".join(f"{label}\n" for label in ["yes", "no", "other"] * 2)
+        (folder / "answers").mkdir(exist_ok=True)
+        (folder / "answers" / f"test-{code}.tsv").write_text(rows, encoding="utf-8")
+    add(made.study, "llm+topics", folder / "answers", made.store.root, made=made.made)
+    return made
+
+
+def test_imported_systems_say_where_they_come_from(build: Build, tmp_path: Path) -> None:
+    assert provenance.collect(*build().parts)["imported"] == []
+    made = imported(build, tmp_path)
+    (one,) = chains.imported(made.made, made.store)
+    manifest = made.store.manifest(one.evaluate)
+    found = provenance.collect(*made.parts)
+    assert found["imported"] == [
+        {
+            "name": "llm+topics", "system": "llm", "target": "topics", "source": "answers",
+            "created": manifest["created"], "content": manifest["step"]["content"][: provenance.SHORT],
+            "languages": {"de": 6, "sw": 6}, "scores": one.evaluate[: provenance.SHORT],
+        }
+    ]  # fmt: skip
+    assert "llm+topics" not in {chain["name"] for chain in found["chains"]}
+    assert str(tmp_path) not in json.dumps(found)
+
+
+def test_the_page_lists_imported_systems(build: Build, tmp_path: Path) -> None:
+    assert "Imported systems" not in page.render(*build().parts)
+    made = imported(build, tmp_path)
+    text = page.render(*made.parts)
+    section = text[text.index("Imported systems") : text.index("<h3>Computation</h3>")]
+    (one,) = provenance.collect(*made.parts)["imported"]
+    for shown in ("llm+topics", "answers", one["content"], one["scores"], "de 6 examples", "sw 6 examples"):
+        assert shown in section
+
+
+def test_a_damaged_import_is_named(build: Build, tmp_path: Path) -> None:
+    made = imported(build, tmp_path)
+    (one,) = chains.imported(made.made, made.store)
+    (made.store.folder(one.evaluate) / chains.IMPORTED).write_text("{")
+    with pytest.raises(InputError, match=r"imported\.json is damaged; import 'llm\+topics' again"):
+        provenance.collect(*made.parts)
 
 
 def test_matching_reads_what_was_really_used(build: Build) -> None:

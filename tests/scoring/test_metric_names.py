@@ -50,5 +50,12 @@ def test_a_study_may_ask_for_what_fits(asked: Task, fits: tuple[str, ...], other
     assert scores == dict.fromkeys(fits, 100.0)
 
 
+def test_mined_pairs_have_two_thresholds() -> None:
+    mined, looked_up = (task("retrieval", kind=kind) for kind in ("mining", "parallel"))
+    assert metric_problems(("mining_f1", "mining_f1_halves"), mined, ()) == []
+    ((_, said),) = metric_problems(("mining_f1_halves",), looked_up, ())
+    assert said == "metric 'mining_f1_halves' does not fit 't' (retrieval); use retrieval_accuracy"
+
+
 def test_plain_tags_have_xtremes_f1_beside_their_accuracy() -> None:
     assert usual_metrics("tagging", plain=True) == ("token_accuracy", "pos_f1_xtreme")

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waystation.errors import InputError
-from waystation.scoring import metrics, retrieval
+from waystation.scoring import metrics, parts, retrieval
+from waystation.scoring.retrieval import Mined
 
 pairs = st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from(["", "a", "b", "c"])), max_size=30)
 
@@ -33,10 +34,10 @@ def test_retrieval_accuracy_is_the_share_of_right_ids(rows: list[tuple[str, str]
 
 
 def test_they_take_no_label_and_no_tags() -> None:
-    for name in ("mining_f1", "retrieval_accuracy"):
+    for name in ("mining_f1", "mining_f1_halves", "retrieval_accuracy"):
         with pytest.raises(InputError, match=f"did you mean '{name}'"):
             metrics.check(f"{name}:x")
-        with pytest.raises(InputError, match="scores labels"):
+        with pytest.raises(InputError, match=r"scores (labels|mined pairs)"):
             metrics.score([name], [["O"]], [["O"]])
 
 
@@ -74,3 +75,43 @@ def test_halves_are_cut_by_each_other(rows: list[tuple[str, str, float]]) -> Non
     for half in (0, 1):
         other = retrieval.threshold_of(golds[1 - half :: 2], preds[1 - half :: 2], scores[1 - half :: 2])
         assert kept[half::2] == retrieval.keep(preds[half::2], scores[half::2], other)
+
+
+def f1_of_halves(rows: list[tuple[str, str, float]], name: str = "mining_f1_halves") -> float:
+    golds, preds, scores = columns(rows)
+    return metrics.score([name], golds, list(map(Mined, preds, scores)))[name]
+
+
+@given(MINED)
+def test_f1_of_halves_is_that_of_what_they_keep(rows: list[tuple[str, str, float]]) -> None:
+    golds, preds, scores = columns(rows)
+    expected = metrics.mining_f1(golds, retrieval.keep_by_halves(golds, preds, scores))
+    assert f1_of_halves(rows) == pytest.approx(expected)
+    mined = list(map(Mined, preds, scores))
+    assert parts.parts("mining_f1_halves", golds, mined).score() == pytest.approx(expected)
+    assert f1_of_halves(rows, "mining_f1") == pytest.approx(metrics.mining_f1(golds, preds)), "as they come"
+
+
+@given(MINED)
+def test_margins_that_cut_nothing_change_nothing(rows: list[tuple[str, str, float]]) -> None:
+    sure = [(gold, pred, float("inf")) for gold, pred, _ in rows]
+    assert f1_of_halves(sure) == pytest.approx(metrics.mining_f1(*columns(rows)[:2]))
+
+
+def test_a_threshold_is_not_its_own_halfs() -> None:
+    """Every even pair is right from 1.2 on, every odd one from 1.1 on: each half is cut as the other would be."""
+    rows = [("a", "a", 1.25), ("a", "a", 1.15), ("", "b", 1.15), ("", "b", 1.05)]
+    golds, preds, scores = columns(rows)
+    assert retrieval.keep_by_halves(golds, preds, scores) == ["a", "", "b", ""]
+    assert f1_of_halves(rows) == pytest.approx(50.0)
+    own = retrieval.keep(preds, scores, retrieval.threshold_of(golds, preds, scores))
+    assert metrics.mining_f1(golds, own) == pytest.approx(80.0), "the own threshold is an upper bound"
+
+
+def test_halves_need_margins() -> None:
+    with pytest.raises(InputError, match="'mining_f1_halves' scores mined pairs with their margins"):
+        metrics.score(["mining_f1_halves"], ["a"], ["a"])
+    with pytest.raises(InputError, match="'mining_f1_halves' cannot be computed from stored counts"):
+        metrics.from_counts("mining_f1_halves", [[1, 1, 1]])
+    with pytest.raises(InputError, match=r"did you mean 'mining_f1_halves'"):
+        metrics.check("mining_f1_halfs")

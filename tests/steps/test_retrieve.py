@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from tiny import tiny_checkpoint, tiny_tokenizer  # noqa: E402
 
 from waystation import Study, gains, plan, run  # noqa: E402
 from waystation.errors import Stopped  # noqa: E402
+from waystation.exchange.imported import add  # noqa: E402
 from waystation.plan import Plan  # noqa: E402
 from waystation.report import page, provenance  # noqa: E402
+from waystation.scoring.metrics import mining_f1  # noqa: E402
+from waystation.scoring.retrieval import keep_by_halves  # noqa: E402
 from waystation.steps import retrieve  # noqa: E402
 from waystation.store import Store  # noqa: E402
 
@@ -181,6 +185,38 @@ def test_mined_pairs_and_their_best_threshold(finished: Finished, chain: str) ->
     shown = [score for score in gains(study, store.root).scores if score.chain == chain]
     assert [(score.metric, score.n) for score in shown] == [("mining_f1", PAIRS)]
     assert shown[0].score == pytest.approx(best)
+
+
+def with_halves(study: Study) -> Study:
+    *others, mined = study.target
+    both = mined.model_copy(update={"metrics": ("mining_f1_halves", "mining_f1")})
+    return study.model_copy(update={"target": (*others, both)})
+
+
+def test_the_threshold_of_the_other_half(finished: Finished) -> None:
+    """From the stored margins of the same run: a metric can be added afterwards."""
+    study, store = with_halves(finished[0]), finished[2]
+    found = gains(study, store.root)
+    assert not found.missing
+    cells = {(one.metric, one.chain): one.score for one in found.scores if one.target == "mined"}
+    for chain in ("none+mined.s0", "mood+mined.s1"):
+        table = rows(finished, chain, "de")
+        kept = keep_by_halves(table["gold"], table["pred"], table["score"])
+        assert cells["mining_f1_halves", chain] == pytest.approx(mining_f1(table["gold"], kept))
+        assert cells["mining_f1_halves", chain] <= cells["mining_f1", chain] + 1e-9
+    assert {row.metric for row in found.rows if row.target == "mined"} == {"mining_f1_halves", "mining_f1"}
+
+
+def test_a_system_from_elsewhere_has_cut_its_pairs_itself(finished: Finished, tmp_path: Path) -> None:
+    study, store = with_halves(finished[0]), Store(tmp_path / "store")
+    shutil.copytree(finished[2].root, store.root)
+    table = rows(finished, "none+mined.s0", "de")
+    given = "".join(f"{own}\t{pred}\n" for own, pred in zip(table["id"], table["pred"], strict=True) if pred)
+    (tmp_path / "test-de.tsv").write_text(given)
+    add(study, "other+mined", tmp_path, store.root)
+    cells = {one.metric: one.score for one in gains(study, store.root).scores if one.chain == "other+mined"}
+    f1 = mining_f1(table["gold"], table["pred"])
+    assert cells == {"mining_f1_halves": pytest.approx(f1), "mining_f1": pytest.approx(f1)} and f1 > 0
 
 
 def test_gains_and_report(finished: Finished) -> None:

@@ -21,7 +21,6 @@ from waystation import formats  # noqa: E402
 from waystation.errors import Stopped, WaystationError  # noqa: E402
 from waystation.formats.encoding import IGNORED  # noqa: E402
 from waystation.models.backbone import WORD_EMBEDDING, Checkpoint  # noqa: E402
-from waystation.steps.records import Recipe  # noqa: E402
 from waystation.training import loop  # noqa: E402
 from waystation.training.batches import windows_of  # noqa: E402
 
@@ -197,34 +196,6 @@ def test_training_equals_a_plain_torch_loop(folder, tmp_path, format):
     expected |= {f"head.{name}": value.detach() for name, value in head.named_parameters()}
     expected[f"encoder.model.{WORD_EMBEDDING}"] = expected[f"encoder.model.{WORD_EMBEDDING}"][rows]
     assert_equal(weights(model), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(("updates", "warmup"), [(1, 0.0), (10, 0.1), (84, 0.1), (20, 0.0), (7, 0.99)])
-def test_rates_are_those_of_transformers(updates, warmup):
-    from transformers import get_linear_schedule_with_warmup
-
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = get_linear_schedule_with_warmup(optimizer, round(warmup * updates), updates)
-    for update in range(updates + 1):
-        assert loop.rate_factor(update, Recipe(updates=updates, warmup=warmup)) == schedule.get_last_lr()[0]
-        optimizer.step()
-        schedule.step()
-
-
-def test_every_weight_is_in_one_group_with_its_own_rate(folder, tmp_path):
-    model, job = model_and_job(folder, encode("classification"), tmp_path, rate=1e-4, head_rate=1e-2)
-    names = {id(value): name for name, value in model.named_parameters()}
-    found = {}
-    for group in loop.parameter_groups(model, job.recipe):
-        for value in group["params"]:
-            assert id(value) in names and names[id(value)] not in found
-            found[names[id(value)]] = (group["lr"], group["weight_decay"])
-    assert found.keys() == set(names.values())
-    assert found["head.dense.weight"] == (1e-2, 0.01)
-    assert found["head.dense.bias"] == (1e-2, 0.0)
-    assert found["encoder.model.encoder.layer.0.attention.self.query.weight"] == (1e-4, 0.01)
-    assert found["encoder.model.encoder.layer.0.attention.output.LayerNorm.weight"] == (1e-4, 0.0)
-    assert found[f"encoder.model.{WORD_EMBEDDING}"] == (1e-4, 0.0)
 
 
 # Stopping and going on

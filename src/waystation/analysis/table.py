@@ -5,32 +5,31 @@ Scores are computed here from the stored predictions, so a metric can be added w
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from waystation import chains, places
+from waystation.analysis.marks import FIXED, JOINT, marks_of
 from waystation.chains import Imported
 from waystation.errors import InputError
 from waystation.plan import Chain, Plan, plan
 from waystation.scoring import metrics
 from waystation.scoring.labels import Ranked
+from waystation.scoring.retrieval import Mined
 from waystation.steps.records import EncodeStep
 from waystation.store import Store
-from waystation.study import BASELINE, Study, Use
-from waystation.tasks.task import Split
+from waystation.study import BASELINE, Study
 
 COUNTED = (
     *("entity_f1", "token_accuracy", "accuracy", "micro_f1", "retrieval_accuracy", "mining_f1"),
     *("answer_f1", "exact_match"),
 )
 """Metrics that the stored counts give without reading the predictions themselves."""
-
-FIXED = "fixed system"
-"""Mark of imported predictions: they have no seeds, and are held against the mean of the baseline's."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class Row:
 
     ``score``, ``baseline`` and ``gain`` are points (0-100). ``low``, ``high``, ``estimand`` and ``verdict`` stay None
     until intervals are computed. ``n`` test examples, ``seeds`` paired seeds, ``marks`` what a reader must know.
+    ``share``: the score in percent of that of joint training on the target's languages, where the study has such an
+    arm; in that arm's own rows the baseline's.
     """
 
     intermediate: str
@@ -70,6 +71,7 @@ class Row:
     estimand: str | None
     verdict: str | None
     marks: tuple[str, ...]
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,7 @@ def gains(
                     for seed in seeds
                 )
                 marks = (
-                    *(["trained elsewhere"] if use.from_ else []),
-                    *_marks(study, use.task, target, samples, mixed, len(seeds)),
+                    *marks_of(study, use, target, samples, mixed, len(seeds)),
                     *sorted({mark for seed in seeds for mark in selected[use.label, target.label, seed]}),
                 )
                 found.rows += _rows(study, use.label, target.label, pairs, marks)
@@ -174,7 +175,20 @@ def gains(
         for one, items in fixed.items():
             if one.target == target.label:
                 _hold_against_baseline(found, study, one, items, scores, (target.task, "test") in samples)
+    found.rows = _with_shares(found.rows)
     return found
+
+
+def _with_shares(rows: list[Row]) -> list[Row]:
+    joint = {(row.target, row.language, row.metric): row.score for row in rows if JOINT in row.marks}
+
+    def shared(row: Row) -> Row:
+        most = joint.get((row.target, row.language, row.metric))
+        if not most:
+            return row
+        return replace(row, share=100 * (row.baseline if JOINT in row.marks else row.score) / most)
+
+    return list(map(shared, rows))
 
 
 Scored = dict[tuple[str, str], Score]
@@ -241,10 +255,13 @@ def _scores(study: Study, chain: Chain | Imported, manifest: dict[str, Any], sto
             values |= {name: metrics.from_counts(name, counts) for name in counted}
         others = [name for name in names if name not in counted]
         if others:
-            columns = [name for name in ("gold", "pred", "ranking") if name in stored.schema_arrow.names]
-            golds, preds, *rankings = (column.to_pylist() for column in stored.read(columns, use_threads=False))
-            if rankings:
-                preds = [Ranked(*both) for both in zip(preds, *rankings, strict=True)]
+            columns = [name for name in ("gold", "pred", "ranking", "score") if name in stored.schema_arrow.names]
+            read = stored.read(columns, use_threads=False).to_pydict()
+            golds, preds = read["gold"], read["pred"]
+            if "ranking" in read:
+                preds = [Ranked(*both) for both in zip(preds, read["ranking"], strict=True)]
+            elif "mining_f1_halves" in others:  # an imported system has cut its pairs itself: all are kept
+                preds = list(map(Mined, preds, read.get("score") or [math.inf] * len(preds)))
             values |= metrics.score(others, golds, preds, language, study.labels_of(target))
         stored.close()
         n = int(manifest["languages"][language]["n"])
@@ -305,46 +322,6 @@ def _averages(study: Study, group: str, intermediate: str, target: str, pairs: P
                 statistics.fmean(by_seed.values()),
                 by_seed,
             )
-
-
-def _marks(
-    study: Study,
-    intermediate: str,
-    target: Use,
-    samples: Mapping[tuple[str, Split], Split | None],
-    mixed: bool,
-    seeds: int,
-) -> tuple[str, ...]:
-    """What must stand beside a number: seen by the backbone, same source, samples, other numerics, few seeds."""
-    marks = []
-    seen = study.backbone.has_seen()
-    trained = target.train.task if target.train else target.task
-    before, taught, tested = (study.find(task) for task in (intermediate, trained, target.task))
-    if any(seen.get(task) in {"labels", "parallel"} for task in {intermediate, target.task, trained}) or (
-        # a backbone that learned from translations has learned to find any
-        tested.format == "retrieval" and "parallel" in seen.values()
-    ):
-        marks.append("seen by this backbone")
-    ours, theirs = {before.id, *before.parts}, {taught.id, tested.id, *taught.parts}
-    if ours & theirs:
-        marks.append("same data")
-    elif _sources(study, ours) & theirs or ours & _sources(study, theirs):
-        marks.append("same source")
-    read = [(before.id, "train"), (taught.id, "train"), (tested.id, "test")]
-    if any(one in samples for one in read):
-        marks.append("sample")
-    borrowed = {samples.get((task.id, "train")) for task in (before, taught)} - {None}
-    marks += [f"trained on a piece of the official {split} set" for split in sorted(map(str, borrowed))]
-    if mixed:
-        marks.append("other numerics class")
-    if seeds < len(study.seeds):
-        marks.append(f"{seeds} of {len(study.seeds)} seeds")
-    return tuple(marks)
-
-
-def _sources(study: Study, tasks: Iterable[str]) -> set[str]:
-    """Tasks that are declared to come from where one of these comes from."""
-    return {other for task in tasks for other in study.find(task).same_source}
 
 
 def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

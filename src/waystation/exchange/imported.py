@@ -19,8 +19,9 @@ from waystation.scoring import metrics
 from waystation.scoring.labels import Ranked
 from waystation.steps.records import EncodeStep, ImportStep
 from waystation.store import Store, write_json
-from waystation.study import BASELINE, NAME, Study, Use
+from waystation.study import BASELINE, Study
 from waystation.tasks import sources
+from waystation.uses import NAME, Use
 
 ENDINGS = (".jsonl", ".json", ".tsv")
 

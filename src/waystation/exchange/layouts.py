@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from waystation.scoring.xtreme.layout import TASKS, Task
-from waystation.study import Use
+from waystation.uses import Use
 
 OFFICIAL = {
     **{name: name for name in TASKS},

@@ -16,8 +16,9 @@ from waystation.exchange.layouts import official
 from waystation.plan import Chain, Plan, plan
 from waystation.scoring.xtreme.layout import CHOICE, TASKS, Task
 from waystation.store import Store, write_bytes, write_json
-from waystation.study import BASELINE, Study, Use
+from waystation.study import BASELINE, Study
 from waystation.tasks import sources
+from waystation.uses import Use
 
 
 @dataclass(frozen=True)

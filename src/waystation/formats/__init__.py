@@ -1,4 +1,4 @@
-"""The shapes of a task's examples: one module per format. All but retrieval learn and fulfil ``encoding.Format``."""
+"""The shapes of a task's examples: one module per format. All but retrieval and mlm fulfil ``encoding.Format``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def get(name: str) -> Format:
-    """The format of this name, one that learns; its module, and torch with it, is imported only now."""
-    known = [known for known in get_args(FormatName) if known != "retrieval"]
+    """The format of this name, one with labels; its module, and torch with it, is imported only now."""
+    known = [known for known in get_args(FormatName) if known not in ("retrieval", "mlm")]
     if name not in known:
         raise InputError(f"unknown format '{name}'{suggest(name, known)}; known: {', '.join(known)}")
     return cast("Format", import_module(f"{__name__}.{name}"))

@@ -100,16 +100,29 @@ def head(hidden: int, outputs: int, dropout: float) -> torch.nn.Module:
     return made
 
 
-def loss(logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+def loss(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    lengths: list[int],
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Cross-entropy over the options of each example, in fp32, summed over examples.
 
     logits [B, 1], targets [B]; all windows of an example are there, one after the other in the order of its options.
+    ``smoothing`` of the target goes to the options of the example alike. There are no classes that ``weights`` could
+    be of.
     """
+    assert weights is None
     begins = torch.nonzero(targets != IGNORED).flatten()
     sizes = torch.diff(begins, append=begins.new_tensor([len(targets)])).tolist()
     rows = torch.split(logits.float().squeeze(1), sizes)
     padded = torch.nn.utils.rnn.pad_sequence(list(rows), True, float("-inf"))  # [examples, most options]
-    return torch.nn.functional.cross_entropy(padded, targets[begins], reduction="sum")
+    right = torch.nn.functional.cross_entropy(padded, targets[begins], reduction="sum")
+    if not smoothing:
+        return right
+    even = sum((-torch.log_softmax(row, 0).mean() for row in rows), right.new_zeros(()))
+    return (1 - smoothing) * right + smoothing * even
 
 
 def decode(encoded: Encoded, logits: Logits, outputs: Sequence[str]) -> list[Gold]:

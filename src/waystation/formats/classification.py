@@ -99,9 +99,20 @@ def head(hidden: int, outputs: int, dropout: float) -> torch.nn.Module:
     return Head(hidden, outputs, dropout)
 
 
-def loss(logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """Cross-entropy in fp32 summed over examples; logits [B, C], targets [B]."""
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+def loss(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    lengths: list[int],
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross-entropy in fp32 summed over examples; logits [B, C], targets [B], ``weights`` of the classes [C].
+
+    ``smoothing`` of the target goes to all classes alike (Szegedy et al. 2016, section 7), each with its weight.
+    """
+    return torch.nn.functional.cross_entropy(
+        logits.float(), targets, weights, reduction="sum", label_smoothing=smoothing
+    )
 
 
 def decode(

@@ -63,11 +63,24 @@ def encode(
     return pairs.one_each(texts, words, tokenizer, max_length, targets, ids, clusters, gold)
 
 
-def loss(logits: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """Binary cross-entropy in fp32, the mean of the C labels, summed over examples; logits [B, C], targets packed."""
+def loss(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    lengths: list[int],
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Binary cross-entropy in fp32, the mean of the C labels, summed over examples; logits [B, C], targets packed.
+
+    ``weights`` [C] of the labels that a text has; those that it lacks weigh 1. ``smoothing`` of each target goes to
+    yes and no alike.
+    """
     places = torch.arange(7, -1, -1, device=targets.device)
     wanted = (targets[..., None] >> places & 1).flatten(1)[:, : logits.shape[1]].float()
-    total = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="sum")
+    wanted = wanted * (1 - smoothing) + smoothing / 2
+    total = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.float(), wanted, pos_weight=weights, reduction="sum"
+    )
     return total / logits.shape[1]
 
 

@@ -52,8 +52,8 @@ def write(
     """
     import transformers
 
-    places = _places(checkpoint.config.model_type, format)
-    config = _config(checkpoint, layers, format, outputs)
+    placed = head_weights(checkpoint.config.model_type, format, head)
+    config = task_config(checkpoint, layers, format, outputs)
     model = getattr(transformers, MAPPINGS[format])[type(config)]
     config.architectures = [model.__name__]
     hidden = int(config.hidden_size)
@@ -63,15 +63,24 @@ def write(
     own = checkpoint.word_embedding
     weights[own] = embedding.apply(np.arange(checkpoint.vocabulary, dtype=np.int64), checkpoint.tensor(own))
     state = {f"{model.base_model_prefix}.{name}": value for name, value in weights.items()}
-    for layer, place in places.items():
-        weight = head[f"{layer}.weight"]
-        state[f"{place}.weight"] = weight
-        state[f"{place}.bias"] = head.get(f"{layer}.bias", torch.zeros(len(weight)))  # choice has none of the last
-    content = {name: value.contiguous() for name, value in state.items()}
+    content = {name: value.contiguous() for name, value in {**state, **placed}.items()}
     save_file(content, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     load_tokenizer(checkpoint.folder).save_pretrained(folder)
     return str(model.__name__)
+
+
+def head_weights(kind: str, format: FormatName, head: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A head's weights under the names of transformers' task model.
+
+    Raises InputError where transformers' model of this type has no equal head.
+    """
+    found = {}
+    for layer, place in _places(kind, format).items():
+        weight = head[f"{layer}.weight"]
+        found[f"{place}.weight"] = weight
+        found[f"{place}.bias"] = head.get(f"{layer}.bias", torch.zeros(len(weight)))  # choice has none of the last
+    return found
 
 
 def _places(kind: str, format: FormatName) -> dict[str, str]:
@@ -89,7 +98,8 @@ def _places(kind: str, format: FormatName) -> dict[str, str]:
     return {"dense": f"{pooler}.dense", "out": "classifier"}
 
 
-def _config(checkpoint: Checkpoint, layers: int | None, format: FormatName, outputs: Sequence[str]) -> Any:
+def task_config(checkpoint: Checkpoint, layers: int | None, format: FormatName, outputs: Sequence[str]) -> Any:
+    """The backbone's config as that of a task model: depth, names of the classes."""
     config = copy.deepcopy(checkpoint.config)
     if layers is not None:
         config.num_hidden_layers = layers

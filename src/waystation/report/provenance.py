@@ -6,6 +6,7 @@ paths are cut to their last part, so that a report can be passed on without tell
 
 from __future__ import annotations
 
+import json
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping
@@ -13,14 +14,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from waystation import __version__, backbones
+from waystation import __version__, backbones, chains
 from waystation.analysis.table import Gains
+from waystation.chains import Imported
+from waystation.errors import InputError
 from waystation.plan import Chain, Plan
 from waystation.report.tables import Arm, arms, language_name
 from waystation.steps.records import EncodeStep, TrainStep
 from waystation.store import Store
-from waystation.study import Study, Use
+from waystation.study import Study
 from waystation.tasks.task import Task
+from waystation.uses import Use
 
 SHORT = 12
 """Digits of an identity or checksum that are shown."""
@@ -56,6 +60,26 @@ def collect(study: Study, found: Gains, store: Store, made: Plan, commands: Iter
             }
             for chain in made.chains
         ],
+        "imported": [_imported(one, store) for one in chains.imported(made, store)],
+    }
+
+
+def _imported(one: Imported, store: Store) -> dict[str, Any]:
+    """A system from elsewhere: when and from which folder its predictions came, and examples by language."""
+    manifest, path = store.manifest(one.evaluate), store.folder(one.evaluate) / chains.IMPORTED
+    try:
+        source = Path(json.loads(path.read_bytes())["source"]).name
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; import '{one.name}' again") from None
+    return {
+        "name": one.name,
+        "system": one.intermediate,
+        "target": one.target,
+        "source": source,
+        "created": manifest["created"],
+        "content": manifest["step"]["content"][:SHORT],
+        "languages": {code: about["n"] for code, about in manifest["languages"].items()},
+        "scores": one.evaluate[:SHORT],
     }
 
 
@@ -128,7 +152,7 @@ def _backbone(study: Study, made: Plan) -> dict[str, Any]:
     stamp: Mapping[str, Any] = next(
         (node.step.backbone for node in made.nodes.values() if isinstance(node.step, TrainStep)), {}
     )
-    used = {name for use in _uses(study) for name in (use.task, *((use.train.task,) if use.train else ()))}
+    used = {name for use in _uses(study) for name in use.tasks()}
     return {
         "id": name,
         "title": known.title if known else name,
@@ -197,8 +221,8 @@ def _roles(study: Study, step: EncodeStep) -> list[str]:
     """What a task's split does in this study."""
     if step.split == "test":
         return ["target"]
-    roles = ["intermediate"] if any(use.task == step.task.id for _, use in study.uses()) else []
-    if any((use.train.task if use.train else use.task) == step.task.id for use in study.target):
+    roles = ["intermediate"] if any(step.task.id in use.tasks() for _, use in study.uses()) else []
+    if any(use.trained_on == step.task.id for use in study.target):
         roles.append("target")
     return roles
 

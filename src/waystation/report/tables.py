@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from waystation import languages
-from waystation.analysis.table import FIXED, Average, Gains, Row, metric_names
+from waystation.analysis.marks import FIXED
+from waystation.analysis.table import Average, Gains, Row, metric_names
 from waystation.errors import InputError
 from waystation.report.figures import points
 from waystation.study import Study

@@ -3,7 +3,7 @@
 Every float returned here is in points, 0–100, and is 0.0 where nothing can be counted (no example, no word, no entity).
 A reference or a prediction is a label (``str``) or the tags of one sentence (``list[str]``). Of a question, the
 reference is a list of answers and the prediction one (``str``). Of a text with any number of labels, the reference is a
-list of them and the prediction a ``Ranked``.
+list of them and the prediction a ``Ranked``. Of a sentence that was mined, the prediction may be a ``Mined``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from waystation.errors import InputError, suggest
-from waystation.scoring import answers, pos, spans
+from waystation.scoring import answers, pos, retrieval, spans
 from waystation.scoring import labels as label_sets
 from waystation.scoring.answers import SPAN_COUNTS
 from waystation.scoring.labels import RANKED, SET_COUNTS, Ranked
+from waystation.scoring.retrieval import Mined
 from waystation.scoring.spans import Tags, same_length
 
 Item = TypeVar("Item")
@@ -39,7 +40,7 @@ PAIR_COUNTS = ("tp", "predicted", "gold")
 _COUNTS = {  # else TAG_COUNTS
     "accuracy": LABEL_COUNTS,
     "retrieval_accuracy": LABEL_COUNTS,
-    "mining_f1": PAIR_COUNTS,
+    **dict.fromkeys(("mining_f1", "mining_f1_halves"), PAIR_COUNTS),
     "micro_f1": SET_COUNTS,
     "answer_f1": SPAN_COUNTS,
     "exact_match": SPAN_COUNTS,
@@ -50,7 +51,7 @@ POS_VERSIONS = {"pos_f1_xtreme": "1.2.2", "pos_f1_xtreme_0.0.12": "0.0.12"}
 _OF_TAGS = ("entity_f1", "entity_f1_strict", "token_accuracy", *POS_VERSIONS)
 _OF_LABELS = ("accuracy", "macro_f1", "macro_f1_all", "f1")
 _OF_SETS = ("micro_f1", "macro_f1", "f1", "micro_f1_none", "macro_f1_none", "r_precision", "ndcg")
-_OF_PAIRS = ("retrieval_accuracy", "mining_f1")
+_OF_PAIRS = ("retrieval_accuracy", "mining_f1", "mining_f1_halves")
 OF_ANSWERS = (
     *("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa"),
     *("answer_f1_squad2", "exact_match_squad2", "avna"),
@@ -69,7 +70,8 @@ _KNOWN = (*OF_ENTITIES, *POS_VERSIONS, "accuracy", "macro_f1_all", *OF_SETS, *_O
 _SCORED = {
     "tags of words": _OF_TAGS,
     "answers": OF_ANSWERS,
-    "labels": (*_OF_LABELS, *_OF_PAIRS),
+    "labels": (*_OF_LABELS, "retrieval_accuracy", "mining_f1"),
+    "mined pairs with their margins": ("mining_f1", "mining_f1_halves"),
     "sets of labels": _OF_SETS,
 }
 
@@ -137,6 +139,8 @@ def _kind(gold: Any, pred: Any) -> str:
     """What an example is scored by."""
     if isinstance(pred, Ranked):
         return "sets of labels"
+    if isinstance(pred, Mined):
+        return "mined pairs with their margins"
     return "labels" if isinstance(gold, str) else "answers" if isinstance(pred, str) else "tags of words"
 
 
@@ -162,6 +166,8 @@ def _one(
             return accuracy(golds, preds)
         case "mining_f1":
             return mining_f1(golds, preds)
+        case "mining_f1_halves":
+            return mining_f1(golds, halves(golds, preds))
         case "macro_f1":
             return macro_f1(golds, preds)
         case "macro_f1_all":
@@ -276,6 +282,11 @@ def mining_f1(golds: Sequence[str], preds: Sequence[str]) -> float:
     """F1 of pairs: for each sentence the id of its translation and of the one found, "" where there is none."""
     counted = [pair_counts(gold, pred) for gold, pred in _pairs(golds, preds)]
     return _f1(*(sum(column) for column in zip(*counted, strict=True))) if counted else 0.0
+
+
+def halves(golds: Sequence[str], preds: Sequence[Mined]) -> list[str]:
+    """The pairs that ``retrieval.keep_by_halves`` keeps."""
+    return retrieval.keep_by_halves(golds, preds, [pred.margin for pred in preds])
 
 
 def pair_counts(gold: str, pred: str) -> list[int]:

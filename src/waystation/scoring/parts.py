@@ -143,7 +143,8 @@ def tally(name: str, golds: Sequence[Any], preds: Sequence[Any]) -> Tallies:
 
 _NONE = ""
 _OF_EXAMPLES = (
-    *("accuracy", "retrieval_accuracy", "token_accuracy", "mining_f1", "r_precision", "ndcg", "avna"),
+    *("accuracy", "retrieval_accuracy", "token_accuracy", "r_precision", "ndcg", "avna"),
+    *("mining_f1", "mining_f1_halves"),
     *("answer_f1", "exact_match", "answer_f1_mlqa", "exact_match_mlqa", "answer_f1_squad2", "exact_match_squad2"),
 )
 """Metrics with one class, whose parts an example has for itself."""
@@ -158,7 +159,9 @@ def _each(
         metric = labels.ndcg if base == "ndcg" else labels.r_precision
         found = [metric([gold], [pred.ranking], int(argument)) / 100 for gold, pred in pairs]
         return np.array(found, np.float64), np.array([bool(gold) for gold in golds], np.float64)
-    if base == "mining_f1":
+    if base.startswith("mining_f1"):
+        if base == "mining_f1_halves":  # at these thresholds: they count as given when examples are weighted
+            pairs = list(zip(golds, metrics.halves(golds, preds), strict=True))
         counts = np.array([metrics.pair_counts(*pair) for pair in pairs], np.float64).reshape(-1, 3)
         return 2 * counts[:, 0], counts[:, 1] + counts[:, 2]
     if base == "token_accuracy":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +143,18 @@ def best_threshold(score: npt.ArrayLike, right: npt.ArrayLike, gold: int) -> tup
     last = int(f1.argmax())
     half = scores[last : last + 2].mean()
     return float(half if half > scores[min(last + 1, len(scores) - 1)] else scores[last]), float(f1[last])
+
+
+class Mined(str):
+    """The id of the sentence that was mined for another, "" for none, and the ``margin`` of the pair."""
+
+    margin: float
+
+    def __new__(cls, pred: str, margin: float) -> Self:
+        """A text with its margin."""
+        found = super().__new__(cls, pred)
+        found.margin = margin
+        return found
 
 
 def threshold_of(golds: Sequence[str], preds: Sequence[str], scores: Sequence[float]) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from waystation.errors import InputError
 from waystation.records import EXECUTION, IDENTITY, Record
@@ -25,9 +25,10 @@ class Validation(Record):
 class Unfreezing(Record):
     """Gradual unfreezing: cycle by cycle more of the encoder is trained, from the top (Shaheen et al. 2021's code).
 
-    Groups are the embedding and each block; the head is always trained and counts as part of the last group.
-    ``groups``: how many of them, counted from the top, each cycle trains; ``rates``: the peak rate of each cycle (none:
-    the recipe's). ``length``: of each cycle but the last, in ``unit`` (None: the updates are shared equally).
+    The groups are the embedding and each block; the head is no group and is always trained. ``groups``: how many of
+    them, counted from the top, each cycle trains. Each cycle is a run of the schedule of its own; ``rates``: its peak
+    rate in place of the recipe's, the head's changes by the same factor. ``length``: of each cycle but the last, in
+    ``unit`` (None: the updates are shared equally).
     """
 
     groups: Annotated[tuple[int, ...], IDENTITY] = Field(min_length=1)
@@ -37,8 +38,8 @@ class Unfreezing(Record):
 
     @model_validator(mode="after")
     def _growing(self) -> Unfreezing:
-        if any(size < 1 for size in self.groups) or list(self.groups) != sorted(set(self.groups)):
-            raise ValueError("groups must be growing counts of at least 1, for example [2, 4, 6]")
+        if self.groups[0] < 1 or list(self.groups) != sorted(self.groups):
+            raise ValueError("groups must be counts of at least 1 that never fall, for example [2, 4, 6]")
         if self.rates and (len(self.rates) != len(self.groups) or min(self.rates) <= 0):
             raise ValueError(f"rates must be {len(self.groups)} positive rates, one for each cycle")
         return self
@@ -156,10 +157,11 @@ class Recipe(Record):
 
     ``frozen``: the embedding and that many lowest blocks are not trained (0: the embedding alone; None: nothing); what
     they make of each token is kept on disk up to ``trunk_gigabytes`` for each encoding. ``schedule``: warm-up and
-    linear decay, or one cycle up and down by cosines (Smith and Topin 2019). ``layer_decay``: each group of parameters
-    below the head has that share of the rate of the one above it (Howard and Ruder 2018). ``biases_only``: BitFit (Ben
-    Zaken et al. 2022), the encoder's biases and the head alone. ``class_weights`` of the loss, by label: ``balanced``
-    is inverse to the frequency in the training examples, with mean 1 over them.
+    linear decay, or one cycle up and down by cosines (Smith and Topin 2019). ``layer_decay``: the highest block has the
+    ``rate``, each group of parameters below (block, at last the embedding) that share of the one above it (Howard and
+    Ruder 2018). ``biases_only``: BitFit (Ben Zaken et al. 2022), the encoder's biases and the head alone.
+    ``class_weights`` of the loss, by label: ``balanced`` is inverse to the frequency among the labels of the training
+    examples, with mean 1 over these.
 
     Defaults that differ from the papers: attention dropout 0 (papers: 0.1), a fixed number of updates, last checkpoint.
     """
@@ -185,7 +187,7 @@ class Recipe(Record):
     layer_decay: Annotated[float, IDENTITY] = Field(default=1.0, gt=0, le=1)
     biases_only: Annotated[bool, IDENTITY] = False
     label_smoothing: Annotated[float, IDENTITY] = Field(default=0.0, ge=0, lt=1)
-    class_weights: Annotated[Literal["balanced"] | dict[str, float] | None, IDENTITY] = None
+    class_weights: Annotated[Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None, IDENTITY] = None
     lora: Annotated[Lora | None, IDENTITY] = None
     mixing: Annotated[Mixing | None, IDENTITY] = None
     mlm: Annotated[Mlm | None, IDENTITY] = None
@@ -195,18 +197,18 @@ class Recipe(Record):
     trunk_gigabytes: Annotated[float, EXECUTION] = Field(default=4.0, ge=0)
     checkpoint_seconds: Annotated[float, EXECUTION] = Field(default=60.0, ge=0)
 
+    @field_validator("class_weights", mode="wrap")
+    @classmethod
+    def _balanced_or_by_label(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:  # one line for both ways to write it
+            raise ValueError("must be 'balanced' or a positive weight by label, for example {LOC: 2.0}") from None
+
     @model_validator(mode="after")
     def _stride_fits(self) -> Recipe:
         if self.stride > self.max_length // 2:
             raise ValueError(f"stride {self.stride} must be at most half of max_length {self.max_length}")
-        return self
-
-    @model_validator(mode="after")
-    def _lora_fits(self) -> Recipe:
-        if self.lora is not None:
-            for name in ("unfreezing", "biases_only"):
-                if getattr(self, name):
-                    raise ValueError(f"lora trains matrices beside the encoder, {name} parts of it; choose one of them")
         return self
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from waystation.errors import InputError
 from waystation.records import EXECUTION, IDENTITY, Record, digest, identity
 from waystation.steps.recipes import Recipe, Subset
+from waystation.steps.translation import Translation
 from waystation.tasks.task import FormatName, Split, Task
 
 Phase = Literal["intermediate", "target"]
@@ -45,8 +46,30 @@ class Retrieval(Record):
         return self.layer if self.layer > 0 else depth + 1 + self.layer
 
 
+class TranslateStep(Record):
+    """Translations of the texts of one task and split, from ``source`` into ``language``.
+
+    ``provider``: what identifies the translator (content of files, versions); ``corpus``: where it looks up its rows.
+    """
+
+    kind: Annotated[Literal["translate"], IDENTITY] = "translate"
+    version: Annotated[int, IDENTITY] = 1
+    task: Annotated[Task, EXECUTION]
+    content: Annotated[str, IDENTITY]
+    split: Annotated[Split, IDENTITY]
+    source: Annotated[str, IDENTITY]
+    language: Annotated[str, IDENTITY]
+    by: Annotated[Translation, IDENTITY]
+    provider: Annotated[dict[str, Any], IDENTITY]
+    corpus: Annotated[Task | None, EXECUTION] = None
+
+
 class EncodeStep(Record):
-    """Examples of one task, split and language as ragged token arrays."""
+    """Examples of one task, split and language as ragged token arrays.
+
+    ``translation``: the artifact through which they are read, from its source language; ``content`` is then that of the
+    source. ``unlabelled`` leaves tags and answers away, so that every translated example stays.
+    """
 
     kind: Annotated[Literal["encode"], IDENTITY] = "encode"
     version: Annotated[int, IDENTITY] = 3
@@ -64,6 +87,8 @@ class EncodeStep(Record):
     max_length: Annotated[int, IDENTITY]
     stride: Annotated[int, IDENTITY]
     prefix: Annotated[str, IDENTITY] = ""
+    translation: Annotated[str | None, IDENTITY] = None
+    unlabelled: Annotated[bool, IDENTITY] = False
 
 
 class Part(Record):
@@ -182,13 +207,15 @@ class ImportStep(Record):
     encodings: Annotated[dict[str, str], IDENTITY]
 
 
-Step = EncodeStep | TrunkStep | AdoptStep | TrainStep | EvaluateStep
+Step = TranslateStep | EncodeStep | TrunkStep | AdoptStep | TrainStep | EvaluateStep
 
 
 def needs(step: Step) -> tuple[str, ...]:
     """Identities of the artifacts that a step reads."""
     found: list[str | None] = []
-    if isinstance(step, TrainStep):
+    if isinstance(step, EncodeStep):
+        found = [step.translation]
+    elif isinstance(step, TrainStep):
         found = [step.parent, step.encoding, *step.also, *step.texts.values(), step.teacher, step.trunk]
         found += [key for part in step.parts for key in part.encodings]
     elif isinstance(step, TrunkStep):

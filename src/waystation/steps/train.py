@@ -27,6 +27,7 @@ from waystation.tasks.task import usual_metrics
 from waystation.training import checkpoint as checkpoint_files
 from waystation.training.batches import Indices, Sampler, carve, draw_subset, windows_of
 from waystation.training.loop import Job, train
+from waystation.training.losses import criterion
 from waystation.training.mixing import Mixture
 from waystation.training.streams import MAIN, TaskStream
 
@@ -141,7 +142,10 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         seed = derive(step.seed, "order", step.phase, *([at] if at else []))
         spread = None if step.subset is None else (recipe.updates, step.subset.passes)
         sampler = Sampler(lesson.learned, lesson.part.batch, seed, spread)
-        streams.append(TaskStream(lesson.encoded, places, lesson.format, sampler, lesson.name, lesson.head, states))
+        loss = criterion(recipe, lesson.format, lesson.outputs, lesson.encoded, lesson.learned)
+        streams.append(
+            TaskStream(lesson.encoded, places, lesson.format, sampler, lesson.name, lesson.head, states, loss)
+        )
     mixture = None
     if len(streams) > 1:
         mixing, seed = recipe.mixing or Mixing(), derive(step.seed, "mixture", step.phase)
@@ -156,6 +160,7 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
             workspace=context.store.workspace(step_id(step)),
             keep_state=context.keep == "all",
             trunk=states is not None,
+            epoch=_epoch(step, taught),
             numerics=context.numerics(),
             validate=None if recipe.validation is None else validate,
             on_update=lambda update, loss: context.on_progress(update / recipe.updates, f"loss {loss:.3f}"),
@@ -167,7 +172,8 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
     if recipe.validation is not None and isinstance(main.format, encoding.WithCutoff):
         cutoff = on_held(model, main)[0]
     embedding = parent.embedding
-    if recipe.frozen is None:
+    learns_words = model.encoder.embedding.requires_grad
+    if learns_words:
         embedding = embedding.updated(rows, model.encoder.embedding.detach().cpu(), log.factor)
     models.write(
         folder,
@@ -190,9 +196,11 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         "flops": shape.flops(log.tokens, mean, training=True) if shape else None,
         "examples": sum(len(lesson.learned) for lesson in taught),
         "words": sum(int(lesson.encoded.words[lesson.learned].sum()) for lesson in taught),
-        "active_rows": len(rows) if recipe.frozen is None else 0,
+        "active_rows": len(rows) if learns_words else 0,
         "loss": log.losses[-1] if log.losses else None,
         "validation": log.validation,
+        # the update after which patience ended the phase; None: it made all
+        "ended": len(log.losses) if len(log.losses) < recipe.updates else None,
         # by task, where there are several
         "by_task": log.by_stream if len(taught) > 1 else [],
         # the language on which the checkpoint was chosen; None: the last one, chosen on nothing
@@ -204,6 +212,15 @@ def perform(step: TrainStep, folder: Path, context: Context) -> dict[str, Any]:
         | {"tokens_per_micro_batch": log.budget or recipe.tokens_per_micro_batch}
         | _changed(log.numerics),
     }
+
+
+def _epoch(step: TrainStep, taught: list[Lesson]) -> float:
+    """Updates that one pass over the examples of all tasks takes."""
+    if step.subset is not None:
+        return step.recipe.updates / step.subset.passes
+    of_tasks = sum(-(-len(lesson.learned) // lesson.part.batch) for lesson in taught)
+    mlm = step.recipe.mlm.share if step.recipe.mlm is not None and step.texts else 0.0
+    return of_tasks / (1 - mlm)
 
 
 def _touched(lesson: Lesson) -> list[npt.NDArray[np.int32]]:

@@ -17,6 +17,7 @@ from waystation.tasks.examples import (
     RetrievalExample,
     SpanExample,
     TaggingExample,
+    TextExample,
 )
 from waystation.tasks.fetching import upstream
 from waystation.tasks.labels import names_of
@@ -111,7 +112,7 @@ def texts(example: Example) -> list[str]:
             return [example.text, example.question or "", *example.options]
         case ClassificationExample() | MultilabelExample():
             return [example.text, example.pair or ""]
-        case RetrievalExample():
+        case RetrievalExample() | TextExample():
             return [example.text]
 
 
@@ -135,5 +136,5 @@ def _labels(example: Example, declared: Counter[str]) -> dict[str, int]:
             return {"answers": len(example.answers)}
         case ChoiceExample():
             return {"options": len(example.options)}
-        case RetrievalExample():
+        case RetrievalExample() | TextExample():
             return {}

@@ -10,6 +10,7 @@ from waystation.tasks.examples import (
     RetrievalExample,
     SpanExample,
     TaggingExample,
+    TextExample,
 )
 
 LONGEST = 400
@@ -41,6 +42,8 @@ def _lines(example: Example, sensitive: bool) -> list[str]:
             return [*texts, f"-> {' | '.join(answers) or 'the text does not say'}"]
         case RetrievalExample():
             return [f"{example.side}: {_cut(example.text, sensitive)}", f"-> {example.answer or 'no translation'}"]
+        case TextExample():
+            return _texts(sensitive, example.text)
 
 
 def _texts(sensitive: bool, *texts: str | None) -> list[str]:

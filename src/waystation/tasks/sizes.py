@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from waystation.tasks.examples import ChoiceExample, Example, SpanExample, TaggingExample
+from math import ceil
+
+from waystation.tasks.examples import ChoiceExample, Example, SpanExample, TaggingExample, TextExample, texts_of
 
 
 def expected_size(example: Example, max_length: int, stride: int) -> tuple[int, float]:
@@ -14,9 +16,19 @@ def expected_size(example: Example, max_length: int, stride: int) -> tuple[int, 
         return _span(example, max_length, stride)
     if isinstance(example, ChoiceExample):
         return _choice(example, max_length)
+    if isinstance(example, TextExample):
+        return expected_text_size(example, max_length)
     text = example.text + " " + (getattr(example, "pair", None) or "")
     words = len(text.split())
     return words, min(float(max_length), _subtokens(words, len(text)) + 2)
+
+
+def expected_text_size(example: Example, max_length: int) -> tuple[int, float]:
+    """The same of an example of any format that is read as text alone."""
+    sizes = [_measured(text) for text in texts_of(example)]
+    pieces = [_subtokens(*size) for size in sizes]
+    tokens = sum(piece + 2 * ceil(piece / (max_length - 2)) for piece in pieces)
+    return sum(words for words, _ in sizes), tokens
 
 
 def _choice(example: ChoiceExample, max_length: int) -> tuple[int, float]:

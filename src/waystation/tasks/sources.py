@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, suggest
 from waystation.records import digest, identity
-from waystation.tasks import ids, known
+from waystation.tasks import hidden, ids, known
 from waystation.tasks.examples import ClassificationExample, Example, MultilabelExample, TaggingExample
 from waystation.tasks.labels import UNSEEN, Found, names_of
 from waystation.tasks.origins import Origin, exists, folder, origin
@@ -103,13 +104,14 @@ def read(
     """Yield the examples of one split and language; ids are unique within these.
 
     ``rename`` and ``labels`` serve a task under the labels of another: the task's own labels are mapped once more, by
-    name, null leaves out; a label that ``rename`` does not name must be one of ``labels``.
+    name, null leaves out; a label that ``rename`` does not name must be one of ``labels``. Without both the task's own
+    labels hold: so text is read where nobody asks for labels.
     """
     return stream(task, split, language, data, _names(task, rename, labels), Tally())
 
 
 def _names(task: Task, rename: Mapping[str, str | None] | None, labels: Sequence[str] | None) -> Names:
-    if not rename and labels is None:
+    if not rename and not labels:
         return names_of(task)
     targets = task.labels if labels is None else tuple(labels)
     for old, new in (rename or {}).items():
@@ -134,6 +136,17 @@ def stream(task: Task, split: Split, language: str, data: Path | None, names: Na
     if task.source == "mini":
         return _mini(task, split, language, names)
     found = origin(task, split, language, data)
+    made = _from_files(task, split, language, found, names, tally)
+    if split != "test" or _one_label_meant(task, found):
+        return made
+    as_written = Found((), {name: name for name in task.rename})
+    again = partial(_from_files, task, split, language, found, as_written, Tally())
+    return hidden.revealed(made, again, found.paths[0])
+
+
+def _from_files(
+    task: Task, split: Split, language: str, found: Origin, names: Names, tally: Tally
+) -> Iterator[Example]:
     prefix = f"{split}/{language}/"
     made: Iterator[Example]
     if task.format == "retrieval":
@@ -146,6 +159,12 @@ def stream(task: Task, split: Split, language: str, data: Path | None, names: Na
         )
     narrowed = ids.narrowed(made, **found.extras())
     return ids.counted(narrowed, _expected(found, language), tally, f"task '{task.id}', {split} {language}")
+
+
+def _one_label_meant(task: Task, found: Origin) -> bool:
+    """Whether all examples may have one label: the task has no other, or somebody chose them, by id or by label."""
+    lone = task.format == "classification" and len(task.labels) == 1
+    return lone or bool(found.extras()) or found.reader.label in found.reader.where
 
 
 def _expected(found: Origin, language: str) -> int | None:

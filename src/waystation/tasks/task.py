@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from waystation.records import EXECUTION, IDENTITY, Record
 
 Split = Literal["train", "validation", "test"]
-FormatName = Literal["tagging", "classification", "multilabel", "choice", "span", "retrieval"]
-UNLABELLED = ("choice", "span", "retrieval")
+FormatName = Literal["tagging", "classification", "multilabel", "choice", "span", "retrieval", "mlm"]
+UNLABELLED = ("choice", "span", "retrieval", "mlm")
 """Formats whose tasks have no labels."""
 WINDOWED = ("tagging", "span")
 """Formats that cut a long text into windows, by ``stride``; others cut it off."""
@@ -32,13 +32,15 @@ def usual_metrics(format: str, plain: bool = False, mined: bool = False) -> tupl
             return ("micro_f1", "macro_f1")
         case "choice":
             return ("accuracy",)
+        case "mlm":
+            return ()
         case _:
             return ("accuracy", "macro_f1")
 
 
 ReaderKind = Literal[
     "conll", "conllu", "ccgbank", "table", "jsonl", "json", "parquet", "documents", "brat", "xmi", "nli4ct",
-    "squad", "parallel", "tmx", "mining",
+    "squad", "parallel", "tmx", "mining", "lines",
 ]  # fmt: skip
 
 
@@ -76,6 +78,7 @@ class Reader(Record):
     - tagging: ``token`` and ``tag`` name fields that hold lists, or texts cut at ``split``; or ``token`` such a field
       and ``spans`` one of [first, last, label] (last included) or {begin, end, label} in tokens; or ``text`` and
       ``spans`` in characters (no end included). A table without ``split`` and ``spans`` has one token per row, as conll
+    - mlm: ``text``
     - every format: ``id`` and ``cluster`` optional fields
 
     ``nli4ct``: statements on clinical trials; premises come from the trials' own files in the folder ``premises``, as
@@ -86,6 +89,7 @@ class Reader(Record):
     (SQuAD 2.0); else they are refused.
     ``parallel``: two line-aligned files; ``tmx``: one file of translation units, ``cluster`` the type of a ``prop`` of
     theirs; ``mining``: two files of id, tab, sentence and one of gold pairs of ids.
+    ``lines``: plain text, a text per line, or with ``paragraphs`` one up to each blank line.
     """
 
     kind: Annotated[ReaderKind, IDENTITY]
@@ -111,6 +115,7 @@ class Reader(Record):
     spans: Annotated[str | None, IDENTITY] = None
     unanswerable: Annotated[bool, IDENTITY] = False
     premises: Annotated[str | None, IDENTITY] = None
+    paragraphs: Annotated[bool, IDENTITY] = False
     id: Annotated[str | None, IDENTITY] = None
     cluster: Annotated[str | None, IDENTITY] = None
 
@@ -215,7 +220,7 @@ class Task(Record):
     open_labels: Annotated[bool, IDENTITY] = False
     parts: Annotated[tuple[str, ...], IDENTITY] = ()
     rename: Annotated[dict[str, str | None], IDENTITY] = Field(default_factory=dict)
-    metrics: Annotated[tuple[str, ...], EXECUTION] = Field(min_length=1)
+    metrics: Annotated[tuple[str, ...], EXECUTION] = ()
     source: Annotated[Literal["local", "manual", "mini"], IDENTITY] = "local"
     manual: Annotated[str | None, EXECUTION] = None
     folders: Annotated[tuple[str, ...], EXECUTION] = ()
@@ -242,6 +247,8 @@ class Task(Record):
                 raise ValueError(f"{self.format} has no labels: leave labels and rename out")
         elif not (self.labels or self.open_labels) or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be a non-empty list without repeats")
+        if bool(self.metrics) == (self.format == "mlm"):
+            raise ValueError("a task needs metrics; text alone (mlm) has none")
         if any(not label.strip() for label in self.labels) or (self.format == "tagging" and "O" in self.labels):
             raise ValueError("labels must be names; O, the outside of entities, is not one of them")
         if self.parts:

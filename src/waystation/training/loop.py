@@ -20,8 +20,9 @@ from accelerate import Accelerator
 from waystation.errors import InputError, Stopped, WaystationError
 from waystation.models.encoder import TaskModel
 from waystation.steps.recipes import Recipe
-from waystation.training import checkpoint
+from waystation.training import checkpoint, freezing, rates
 from waystation.training.allocator import keep_memory
+from waystation.training.losses import out_of_patience
 from waystation.training.mixing import Mixture
 from waystation.training.streams import Stream
 
@@ -54,7 +55,8 @@ class Job:
 
     ``mixture`` says which stream an update is of, None where there is one; ``keep_state`` leaves a checkpoint of the
     last update in the workspace; ``numerics``: the numerics class, so that the log tells of every one that a training
-    went through; ``trunk``: whether the states of a frozen trunk are stored and the model has no embedding.
+    went through; ``trunk``: whether the states of a frozen trunk are stored and the model has no embedding; ``epoch``:
+    updates in one pass over the examples, for unfreezing by epochs.
     """
 
     streams: Sequence[Stream]
@@ -64,48 +66,24 @@ class Job:
     mixture: Mixture | None = None
     keep_state: bool = False
     trunk: bool = False
+    epoch: float | None = None
     numerics: dict[str, Any] = field(default_factory=dict)
     validate: Validate | None = None
     on_update: Callable[[int, float], None] = lambda update, loss: None
     should_stop: Callable[[], bool] = lambda: False
 
 
-def rate_factor(update: int, recipe: Recipe) -> float:
-    """Linear warm-up to 1 over the first share of updates, then linear decay to 0 (transformers' linear schedule)."""
-    warm = round(recipe.warmup * recipe.updates)
-    if update < warm:
-        return update / max(1, warm)
-    return max(0.0, (recipe.updates - update) / max(1, recipe.updates - warm))
-
-
-def parameter_groups(model: TaskModel, recipe: Recipe) -> list[dict[str, Any]]:
-    """Encoder and head rates; no decay on biases, LayerNorm and (unless asked) embeddings."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        plain = parameter.ndim < 2 or "LayerNorm" in name
-        decayed = not plain and ("embeddings." not in name or recipe.decay_embeddings)
-        rate = recipe.head_rate if name.startswith("head.") else recipe.rate
-        groups.setdefault((rate, recipe.weight_decay if decayed else 0.0), []).append(parameter)
-    return [
-        {"params": members, "lr": rate, "base_rate": rate, "weight_decay": decay}
-        for (rate, decay), members in groups.items()
-    ]
-
-
 def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
     """Train ``model`` in place; continues from the newest checkpoint in the workspace.
 
     Raises Stopped after saving when ``should_stop`` says so, WaystationError where the loss is not finite, InputError
-    where not one window fits into memory.
+    where not one window fits into memory, or the recipe does not fit the encoder.
     """
     recipe = job.recipe
     keep_memory()
     model.to(accelerator.device)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, recipe), betas=(0.9, recipe.beta2), eps=recipe.epsilon, fused=True
-    )
+    groups, cycles = freezing.parameter_groups(model, recipe), rates.cycles(recipe, job.epoch)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), eps=recipe.epsilon, fused=True)
     log, best = Log(), _Best()
     torch.manual_seed(job.dropout_seed + accelerator.process_index)
     saved = checkpoint.load(job.workspace)
@@ -118,22 +96,22 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
         model.encoder.recompute_activations()
     saved_at = time.monotonic()
     for update in range(done, recipe.updates):
+        if out_of_patience(log.validation, recipe.validation):
+            break
         if job.should_stop():
             _save(job, model, optimizer, best, log, update, accelerator)
             raise Stopped(f"stopped after update {update} of {recipe.updates}; saved, run again to go on")
         started = time.monotonic()
         model.train()
-        factor = rate_factor(update, recipe)
-        for group in optimizer.param_groups:
-            group["lr"] = group["base_rate"] * factor
+        cycle = rates.cycle_at(cycles, update)
+        freezing.prepare(optimizer, cycle.groups, rates.rate_factor(update, recipe, cycle))
         loss, tokens = _fitting(model, job, update, accelerator, log)
         if not np.isfinite(loss):
             raise WaystationError(f"the loss is {loss} at update {update + 1}; lower the rate or raise the warm-up")
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if recipe.decay_embeddings and recipe.frozen is None:
-            log.factor *= 1.0 - recipe.rate * factor * recipe.weight_decay
+        log.factor *= freezing.shrinkage(optimizer, model.encoder.embedding)
         log.losses.append(loss)
         log.tokens += tokens
         log.seconds += time.monotonic() - started
@@ -146,7 +124,7 @@ def train(model: TaskModel, job: Job, accelerator: Accelerator) -> Log:
             if recipe.validation.select == "best":
                 best.offer(model, score, update + 1, log.factor)
         job.on_update(update + 1, loss)
-        last = update + 1 == recipe.updates
+        last = update + 1 == recipe.updates or out_of_patience(log.validation, recipe.validation)
         if job.keep_state if last else time.monotonic() - saved_at >= recipe.checkpoint_seconds:
             _save(job, model, optimizer, best, log, update + 1, accelerator)
             saved_at = time.monotonic()

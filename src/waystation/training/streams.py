@@ -12,6 +12,7 @@ import torch
 from waystation.formats.encoding import Encoded, Format, ranges
 from waystation.models.encoder import TaskModel
 from waystation.training.batches import Indices, Sampler, collate, first_windows, micro_batches, windows_of
+from waystation.training.losses import Criterion
 
 MAIN = ""
 """Name of a model's main head."""
@@ -49,7 +50,7 @@ class TaskStream:
     """Examples of one task in its format.
 
     ``places`` maps vocabulary ids to rows of the model's embedding; ``head``: which of the model's heads learns;
-    ``trunk`` float32 [T, H]: stored states of the frozen trunk.
+    ``trunk`` float32 [T, H]: stored states of the frozen trunk; ``criterion``: the loss, None the format's own.
     """
 
     encoded: Encoded
@@ -59,6 +60,7 @@ class TaskStream:
     name: str = ""
     head: str = MAIN
     trunk: npt.NDArray[np.float32] | None = None
+    criterion: Criterion | None = None
 
     @property
     def size(self) -> int:
@@ -91,7 +93,7 @@ class TaskStream:
         return max(1, int((self.encoded.word[ranges(starts, ends - starts)] >= 0).sum()))
 
     def loss(self, model: TaskModel, cut: Indices, turn: int, device: torch.device) -> torch.Tensor:
-        """The format's loss."""
+        """The loss of the format, as the recipe changes it."""
         batch = collate(self.encoded, cut, self.places, self.format.reads, self.trunk)
         logits = batch.logits(model, device, self.head)
-        return self.format.loss(logits, batch.targets.to(device), batch.lengths)
+        return (self.criterion or self.format.loss)(logits, batch.targets.to(device), batch.lengths)

@@ -16,7 +16,7 @@ from waystation.tasks.mini import carriers as mini_carriers
 from waystation.tasks.mini import formats as mini_formats
 from waystation.tasks.task import FormatName
 
-TASKS = [task for task in mini_formats.TASKS if task != mini_formats.RETRIEVAL]
+TASKS = [task for task in mini_formats.TASKS if task not in (mini_formats.RETRIEVAL, mini_formats.TEXT)]
 SPLITS = [(task, split, code) for task in TASKS for split, (codes, _) in mini_formats.SPLITS.items() for code in codes]
 SPANS = [one for one in SPLITS if one[0].startswith("mini-span")]
 LANGUAGES = mini_carriers.LANGUAGES
@@ -172,6 +172,19 @@ def test_retrieval_is_parallel_over_all_languages() -> None:
             for slot, words in table.items():
                 ours = {row for row, text in enumerate(words) if mentioned(other.text, {text})}
                 assert ours <= {row for row, text in enumerate(theirs[slot]) if mentioned(one.text, {text})}, one
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_text_is_running_text_in_every_language(language: str) -> None:
+    found = list(mini.read("mini-text", "train", language))
+    assert found == list(mini.read("mini-text", "train", language)) and len({one.text for one in found}) == 320
+    assert [one.id for one in found] == [f"mini-text/train/{language}/{n}" for n in range(320)]
+    assert not any(re.search(r"[{}]|^ | $|  | [.,)]|\( ", one.text) for one in found)
+    split = "train" if language == "en" else "test"  # the one pool of the other languages is that of the tests
+    ours = fillers(split, language, "ILLNESS", "REMEDY")
+    assert mentioned(" ".join(re.sub("[.,]", " ", one.text) for one in found), ours)
+    with pytest.raises(InputError, match="no test split"):
+        next(mini.read("mini-text", "test", language))
 
 
 def test_parallel_carriers_have_the_same_slots_in_all_languages() -> None:

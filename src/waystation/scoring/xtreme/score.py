@@ -15,7 +15,8 @@ from typing import Any
 
 from waystation.errors import InputError, ManyProblems, suggest
 from waystation.scoring import answers, metrics, parts
-from waystation.scoring.floors import floor, placeholder
+from waystation.scoring.floors import floor
+from waystation.scoring.placeholders import placeholder
 from waystation.scoring.xtreme import files, published
 from waystation.scoring.xtreme.layout import CHOICE, GROUPS, TASKS, Task
 
@@ -229,7 +230,7 @@ def _refuse(labels: list[str]) -> None:
     if not labels:
         raise _Hidden("it is empty: the references of this test set are not public, or have been cut off")
     if (reason := placeholder(labels)) is not None:
-        raise _Hidden(f"{reason}: placeholders, the references of this test set are hidden")
+        raise _Hidden(reason)
 
 
 def _same(golds: list[Any], preds: list[Any], pred: Path, gold: Path, what: str) -> None:

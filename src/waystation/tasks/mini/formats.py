@@ -2,7 +2,8 @@
 
 Each has English training data from the carriers and lexicons of all training pools; its tests in six languages come
 from the pool "test", so neither a sentence frame nor an entity is in both. They show that a format works from reading
-to scores, and plant nothing. Not reviewed by native speakers.
+to scores, and plant nothing. Not reviewed by native speakers. Text alone (``TEXT``) is in all languages, in all but
+English from the pool "test", the only one that they have: it is text of the tests' own kind.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from waystation.tasks.examples import (
     RetrievalExample,
     SpanExample,
     TaggingExample,
+    TextExample,
+    running,
 )
 from waystation.tasks.mini.carriers import (
     LANGUAGES,
@@ -56,7 +59,7 @@ Fits = Callable[[Counter[str]], bool]
 """What the mentions of a carrier, counted by type, must be."""
 _WORD_OF_SLOT = {"THING": "TERM", "ILLNESS": "TERM", "REMEDY": "TERM", "NUMBER": "NUMBER"}
 BLANK = "___"
-RETRIEVAL = "mini-retrieval"
+RETRIEVAL, TEXT = "mini-retrieval", "mini-text"
 PAIRS = 96
 
 
@@ -64,6 +67,8 @@ def languages(task_id: str, split: str) -> tuple[str, ...]:
     """Languages of a split; none where the task has no such split."""
     if task_id == RETRIEVAL:
         return LANGUAGES[1:] if split == "test" else ()
+    if task_id == TEXT:
+        return LANGUAGES if split == "train" else ()
     return SPLITS[split][0] if split in SPLITS else ()
 
 
@@ -73,7 +78,7 @@ def read(task_id: str, split: str, language: str) -> Iterator[Example]:
         yield from _pairs(language)
         return
     make, name = MAKERS[task_id], f"{task_id}/{split}/{language}"
-    stuff = _merged(split, language)
+    stuff = _merged(split if language == "en" else "test", language)  # the one pool that is in every language
     made: set[Example] = set()
     for turn in count():
         example = make(len(made), f"{name}/{turn}", stuff, language)
@@ -171,6 +176,12 @@ def _words(n: int, key: str, stuff: Material, language: str) -> TaggingExample:
     return TaggingExample("", said.words, tuple(tags), said.cluster)
 
 
+def _text(n: int, key: str, stuff: Material, language: str) -> TextExample:
+    """One to three sentences as running text."""
+    said = [_say(stuff, f"{key}/{at}") for at in range(1 + number(key, "length") % 3)]
+    return TextExample("", running([word for sentence in said for word in sentence.words]))
+
+
 def _word(piece: Piece) -> str:
     if piece.slot is not None:
         return _WORD_OF_SLOT.get(piece.slot, "NAME")
@@ -249,6 +260,7 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
         "mini-span": _span,
         "mini-span-2": partial(_span, unanswerable=True),
         "mini-words": _words,
+        TEXT: _text,
     }
 )
 TASKS = (*MAKERS, RETRIEVAL)

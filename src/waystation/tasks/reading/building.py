@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, suggest
+from waystation.scoring.placeholders import hint
 from waystation.tasks.examples import (
     ChoiceExample,
     ClassificationExample,
     Example,
     MultilabelExample,
     SpanExample,
+    TextExample,
 )
 from waystation.tasks.reading.fields import Empty, Several, field, joined, listed, name_of, single, texts
 from waystation.tasks.reading.rows import Row, Tally, claim, numbered, shown, text_of
@@ -49,6 +51,10 @@ def wanted(path: Path, reader: Reader, format: FormatName) -> list[str]:
             if len(texts(reader)) != 1 or reader.question is None or reader.answers is None:
                 raise _unnamed(path, reader, format, "one text, question and answers")
             named = [*texts(reader), reader.question, reader.answers]
+        case "mlm":
+            if not texts(reader):
+                raise _unnamed(path, reader, format, "text")
+            named = [*texts(reader)]
         case _:
             if not texts(reader) or reader.label is None:
                 raise _unnamed(path, reader, format, "text and label")
@@ -180,10 +186,11 @@ def _right(value: Any, name: str, keys: list[str] | None, count: int) -> int:
     label = text_of(value, name, numbers=True).strip()
     if keys is not None:
         if label not in keys[:count]:
-            raise BadRow(f"label '{label[:60]}' is none of the options' keys: {', '.join(keys[:count])}")
+            raise BadRow(f"label '{label[:60]}' is none of the options' keys: {', '.join(keys[:count])}{hint(label)}")
         return keys.index(label)
     if not label.isdecimal() or int(label) >= count:
-        raise BadRow(f"label '{label[:60]}' is no place from 0 to {count - 1}: correct it, or name the options in keys")
+        places = f"no place from 0 to {count - 1}: correct it, or name the options in keys"
+        raise BadRow(f"label '{label[:60]}' is {places}{hint(label)}")
     return int(label)
 
 
@@ -196,6 +203,10 @@ def _span(row: Row, reader: Reader, names: Names, own: str, cluster: str | None,
         raise BadRow("the question has no answers: remove it, or set unanswerable: true in the reader")
     found = tuple(answer_in(context, answer, number, tally) for number, answer in enumerate(answers))
     return SpanExample(own, context, question, found, cluster)
+
+
+def _text(row: Row, reader: Reader, names: Names, own: str, cluster: str | None, tally: Tally) -> TextExample:
+    return TextExample(own, joined(row, texts(reader)), cluster)
 
 
 def _answers(value: Any, name: str) -> list[Row]:
@@ -216,4 +227,5 @@ _BUILDERS: dict[str, _Builder] = {
     "choice": _choice,
     "span": _span,
     "tagging": tagged,
+    "mlm": _text,
 }

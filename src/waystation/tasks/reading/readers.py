@@ -18,6 +18,7 @@ from waystation.tasks.reading.building import build, wanted
 from waystation.tasks.reading.conll import conll, token_table
 from waystation.tasks.reading.documents import documents
 from waystation.tasks.reading.fields import passes
+from waystation.tasks.reading.lines import lines
 from waystation.tasks.reading.nli4ct import nli4ct, trials
 from waystation.tasks.reading.parquet import parquet
 from waystation.tasks.reading.rows import Tally, complaint
@@ -97,13 +98,13 @@ def _rows(path: Path, reader: Reader, format: FormatName, names: Names, prefix: 
 
 _Source = Callable[[Path, Reader, FormatName, Names, str, Tally], Iterator[Example]]
 _STREAMS = {"table": streams.table, "jsonl": streams.jsonl, "json": streams.json, "parquet": parquet}
-_ROW_FORMATS: tuple[FormatName, ...] = ("classification", "multilabel", "choice", "span", "tagging")
+_ROW_FORMATS: tuple[FormatName, ...] = ("classification", "multilabel", "choice", "span", "tagging", "mlm")
 _KINDS: dict[str, tuple[_Source, tuple[FormatName, ...]]] = {
     "conll": (conll, ("tagging",)),
     "conllu": (conllu, ("tagging",)),
     "ccgbank": (ccgbank, ("tagging",)),
     "squad": (squad, ("span",)),
-    "table": (_rows, ("classification", "multilabel", "choice", "tagging")),
+    "table": (_rows, ("classification", "multilabel", "choice", "tagging", "mlm")),
     "jsonl": (_rows, _ROW_FORMATS),
     "json": (_rows, _ROW_FORMATS),
     "parquet": (_rows, _ROW_FORMATS),
@@ -111,5 +112,6 @@ _KINDS: dict[str, tuple[_Source, tuple[FormatName, ...]]] = {
     "documents": (documents, ("tagging",)),
     "brat": (brat, ("tagging",)),
     "xmi": (xmi, ("tagging",)),
+    "lines": (lines, ("mlm",)),
 }
 """Kind → what reads it, and the formats it makes."""

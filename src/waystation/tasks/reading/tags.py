@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from waystation.errors import suggest
+from waystation.scoring.placeholders import hint
 
 Scheme = Literal["iob2", "iob1", "io", "plain"]
 
@@ -58,7 +59,7 @@ class Names:
         near = suggest(name, [*self.labels, *self.rename])
         return (
             f"'{name}' is neither a label of the task ({shown}) nor a name in its rename{near}: "
-            f"add it to labels, or to rename (null leaves it out)"
+            f"add it to labels, or to rename (null leaves it out){hint(name)}"
         )
 
 
@@ -118,7 +119,7 @@ class Iob2:
                 return False, tag
             raise BadRow(
                 f"tag '{tag}' is not O, B-... or I-... as scheme {self._scheme} wants: "
-                f"correct it, or set another scheme (io, plain)"
+                f"correct it, or set another scheme (io, plain){hint(tag)}"
             )
         return prefix == "B", kind
 

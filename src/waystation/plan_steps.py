@@ -1,0 +1,284 @@
+"""From a study's chains to their steps: each made once, however many chains share it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from waystation import backbones, study_checks
+from waystation.backbones import Backbone
+from waystation.records import canonical
+from waystation.steps.recipes import Mlm, Recipe
+from waystation.steps.records import (
+    AdoptStep,
+    EncodeStep,
+    EvaluateStep,
+    Part,
+    Phase,
+    TrainStep,
+    TrunkStep,
+)
+from waystation.study import BASELINE, Study
+from waystation.tasks import sources
+from waystation.tasks.task import WINDOWED, FormatName, Split
+from waystation.uses import Use
+
+if TYPE_CHECKING:
+    from waystation.plan import Plan
+
+
+def tested_in(study: Study, target: Use, data: Path | None) -> tuple[str, ...]:
+    """Test languages of a target: the source language also unasked, but then only where its examples are at hand."""
+    codes, asked = study.languages_of(target), target.languages or study.languages
+    extra = study.source not in asked and "all" not in asked
+    if extra and codes[:1] == (study.source,) and not sources.at_hand(study.find(target.task), "test", codes[0], data):
+        return codes[1:] or codes
+    return codes
+
+
+def texts_of(study: Study, use: Use) -> list[tuple[str, str]]:
+    """(task, language) of the text that a use learns masked language modelling from."""
+    assert use.mlm is not None
+    found = []
+    for name in use.mlm.text:
+        have = study.find(name).languages(use.mlm.split)
+        asked = use.mlm.languages or ("all",)
+        found += [(name, code) for code in (have if "all" in asked else study_checks.among(asked, have))]
+    return found
+
+
+class Builder:
+    """Adds the steps of one chain after the other to a plan."""
+
+    def __init__(self, made: Plan) -> None:
+        self.made, self.study, self.data = made, made.study, made.data
+        self.backbone = backbones.fingerprint(self.study.backbone)
+        self.tokenizer = {key: value for key, value in self.backbone.items() if key != "layers"}
+        # What many chains share is made once: a plan of ten thousand steps is a matter of a second.
+        self._content: dict[tuple[str, str, str], tuple[str, bool, Split | None]] = {}
+        self._encoded: dict[tuple[Any, ...], str] = {}
+        self._recipes: dict[tuple[str, str, bytes], Recipe] = {}
+        self._brought: dict[tuple[str, int], str | None] = {}
+
+    def chain(self, group: str, arm: Use | None, target: Use, seed: int) -> None:
+        """Add the chain of an arm (None: the baseline) to a target."""
+        # a retrieval target is not trained: what came before it embeds the sentences
+        untrained = self.study.find(target.task).format == "retrieval"
+        if arm is not None and untrained and not arm.stops:
+            return  # such an arm changes how targets are trained, and nothing here
+        parent = None if arm is None else self._before(arm, seed)
+        intermediate = BASELINE if arm is None else arm.label
+        name = f"{intermediate}+{target.label}.s{seed}"
+        asked = self.study.under(target, arm)
+        trained = parent if untrained else self._train("target", asked, seed, parent, name)
+        evaluated = self._evaluate(asked, trained, name)
+        self.made.chain(name, group, intermediate, target.label, seed, trained, evaluated)
+
+    def _before(self, arm: Use, seed: int) -> str | None:
+        """The model that an arm brings to its targets."""
+        if (arm.label, seed) not in self._brought:
+            parent, names = None, []
+            for use in arm.after:
+                names.append(use.label)
+                parent = self._stop(use, seed, parent, "+".join(names))
+            own = arm.task or arm.mlm
+            self._brought[arm.label, seed] = self._stop(arm, seed, parent, arm.label) if own else parent
+        return self._brought[arm.label, seed]
+
+    def _stop(self, use: Use, seed: int, parent: str | None, name: str) -> str:
+        if use.from_ is not None:
+            return self._adopt(use)
+        return self._train("intermediate", use, seed, parent, f"{name}.s{seed}")
+
+    def _train(self, phase: Phase, use: Use, seed: int, parent: str | None, name: str) -> str:
+        study, recipe = self.study, self._recipe(use, phase)
+        texts = self._texts(use, recipe)
+        if use.task:
+            encodings = self._lessons(use, recipe)
+            task = study.find(use.trained_on)
+            labels, format, scheme = study.labels_of(use), task.format, _scheme(task)
+        else:
+            encodings, labels, format, scheme = list(texts.values())[:1], (), "mlm", "plain"
+        trunk = None
+        if recipe.frozen is not None and len(encodings) == 1 and not use.with_ and not texts:
+            trunk = self._trunk(encodings[0], self._trunk_source(parent, recipe.frozen), recipe)
+        step = TrainStep(
+            phase=phase,
+            task=use.label,
+            format=format,
+            labels=labels,
+            scheme=scheme,
+            backbone=self.backbone,
+            parent=parent,
+            encoding=encodings[0],
+            also=tuple(encodings[1:]),
+            parts=self._parts(use, format, labels, scheme),
+            texts=texts,
+            recipe=recipe,
+            subset=study.match if phase == "intermediate" else None,
+            seed=seed,
+            precision=study.precision,
+            trunk=trunk,
+        )
+        return self.made.add(step, f"train {name}")
+
+    def _lessons(self, use: Use, recipe: Recipe) -> list[str]:
+        """Encodings of the examples that a use is trained on, by language."""
+        train = use.train if use.train and use.train.task else None
+        renamed = train.labels if train else use.labels
+        codes = self.study.training_languages(use)
+        labels = self.study.labels_of(use)
+        return [self._encode(use.trained_on, "train", code, labels, renamed, recipe) for code in codes]
+
+    def _parts(self, use: Use, format: str, labels: tuple[str, ...], scheme: str) -> tuple[Part, ...]:
+        """The tasks beside one; where label spaces agree they share a head."""
+        heads, found = [(format, labels, scheme)], []
+        for other in use.with_:
+            recipe, task = self._recipe(other, "intermediate"), self.study.find(other.task)
+            own = (task.format, self.study.labels_of(other), _scheme(task))
+            part = Part(
+                task=other.label,
+                format=own[0],
+                labels=own[1],
+                scheme=own[2],
+                encodings=tuple(self._lessons(other, recipe)),
+                shares=heads.index(own) if own in heads else None,
+                batch=recipe.batch,
+            )
+            heads.append(own)
+            found.append(part)
+        return tuple(found)
+
+    def _texts(self, use: Use, recipe: Recipe) -> dict[str, str]:
+        """Encodings of text for masked language modelling, by task and language."""
+        if use.mlm is None:
+            return {}
+        found = {}
+        for name, code in texts_of(self.study, use):
+            found[f"{name} {code}"] = self._encode(name, use.mlm.split, code, (), {}, recipe, format="mlm")
+        return found
+
+    def _adopt(self, use: Use) -> str:
+        assert use.from_ is not None
+        step = AdoptStep(
+            task=use.label,
+            backbone=self.backbone,
+            checkpoint=backbones.fingerprint(Backbone(id=use.from_)),
+            source=use.from_,
+        )
+        return self.made.add(step, f"adopt {use.label}")
+
+    def _evaluate(self, use: Use, model: str | None, chain: str) -> str:
+        recipe, task = self._recipe(use, "target"), self.study.find(use.task)
+        labels = self.study.labels_of(use)
+        codes = tested_in(self.study, use, self.data)
+        retrieval = self.study.retrieval_of(use)
+        prefix = retrieval.prefix if retrieval else ""
+        step = EvaluateStep(
+            task=use.label,
+            format=task.format,
+            labels=labels,
+            scheme=_scheme(task),
+            model=model,
+            backbone=self.backbone if model is None else None,
+            encodings={
+                code: self._encode(use.task, "test", code, labels, use.labels, recipe, prefix) for code in codes
+            },
+            retrieval=retrieval,
+            precision=self.study.precision,
+            tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+        )
+        if model is not None and retrieval is None and recipe.frozen is not None:
+            step = self._through_trunk(step, model, recipe)
+        return self.made.add(step, f"evaluate {chain}")
+
+    def _through_trunk(self, step: EvaluateStep, model: str, recipe: Recipe) -> EvaluateStep:
+        """The same evaluation from stored states, where the trunk is the backbone's own and so serves many models."""
+        assert recipe.frozen is not None
+        if self._trunk_source(model, recipe.frozen) is not None:
+            return step
+        trunks = {code: self._trunk(encoding, None, recipe) for code, encoding in step.encodings.items()}
+        return step.model_copy(update={"frozen": recipe.frozen, "trunks": trunks})
+
+    def _trunk(self, encoding: str, source: str | None, recipe: Recipe) -> str:
+        assert recipe.frozen is not None
+        step = TrunkStep(
+            backbone=self.tokenizer,  # its depth does not matter to the lowest blocks
+            source=source,
+            blocks=recipe.frozen,
+            encoding=encoding,
+            precision=self.study.precision,
+            max_bytes=recipe.trunk_gigabytes * 1e9,
+            tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+        )
+        of = "" if source is None else f" after {self.made.nodes[source].label.removeprefix('train ')}"
+        shown = self.made.nodes[encoding].label.removeprefix("encode ")
+        return self.made.add(step, f"trunk of {recipe.frozen} blocks{of}: {shown}")
+
+    def _trunk_source(self, model: str | None, blocks: int) -> str | None:
+        """The training that last changed the embedding or one of the lowest ``blocks``; None: it is the backbone's."""
+        while model is not None:
+            step = self.made.nodes[model].step
+            if not isinstance(step, TrainStep) or step.recipe.frozen is None or step.recipe.frozen < blocks:
+                return model
+            model = step.parent
+        return None
+
+    def _encode(
+        self,
+        task_id: str,
+        split: Split,
+        language: str,
+        labels: tuple[str, ...],
+        rename: dict[str, str | None],
+        recipe: Recipe,
+        prefix: str = "",
+        format: FormatName | None = None,
+    ) -> str:
+        where = (task_id, split, language)
+        wanted = (*where, labels, *rename.items(), recipe.max_length, recipe.stride, prefix, format)
+        if wanted in self._encoded:
+            return self._encoded[wanted]
+        task = self.study.find(task_id)
+        if where not in self._content:
+            at = (task, split, language, self.data)
+            self._content[where] = sources.fingerprint(*at), sources.sample(*at), sources.stands_for(*at)
+        content, sample, stands_for = self._content[where]
+        step = EncodeStep(
+            task=task,
+            content=content,
+            sample=sample,
+            stands_for=stands_for,
+            split=split,
+            language=language,
+            format=format or task.format,
+            rename=rename,
+            labels=labels,
+            scheme="plain" if format == "mlm" else _scheme(task),
+            tokenizer=self.tokenizer,
+            max_length=recipe.max_length,
+            stride=recipe.stride,
+            prefix=prefix,
+        )
+        self._encoded[wanted] = self.made.add(step, f"encode {task_id} {split} {language}")
+        return self._encoded[wanted]
+
+    def _recipe(self, use: Use, phase: str) -> Recipe:
+        """The recipe of a use without what has no effect there, which is of no identity."""
+        key = (phase, use.label, canonical(use.recipe))
+        if key not in self._recipes:
+            recipe = self.study.recipe_of(use, phase)
+            changes: dict[str, Any] = {} if use.with_ else {"mixing": None}
+            if use.mlm is None:
+                changes["mlm"] = None
+            elif recipe.mlm is None:
+                changes["mlm"] = Mlm()
+            if use.task and self.study.find(use.task).format not in WINDOWED:
+                changes["stride"] = 0
+            self._recipes[key] = recipe.model_copy(update=changes)
+        return self._recipes[key]
+
+
+def _scheme(task: Any) -> str:
+    """How a task's labels become classes: ``plain`` (a label is a class) or ``iob2``."""
+    return "plain" if task.format != "tagging" or study_checks.plain(task) else "iob2"

@@ -1,0 +1,1 @@
+"""Translated data: who translates, and how labels come along. Torch-free."""

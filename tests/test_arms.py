@@ -1,0 +1,151 @@
+"""Arms of a study: several stops, several tasks at once, and what an arm changes of its targets' training."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from small import write_study, write_tagged  # noqa: E402
+from tiny import tiny_checkpoint  # noqa: E402
+
+from waystation import Study, gains, plan, run  # noqa: E402
+from waystation.errors import ManyProblems  # noqa: E402
+from waystation.retention import WEIGHTS  # noqa: E402
+from waystation.steps.records import TrainStep  # noqa: E402
+from waystation.store import Store  # noqa: E402
+
+ARMS = {
+    "methods": [
+        {"task": "names", "after": ["mood"]},
+        {"task": "names", "with": ["mood", {"task": "towns", "recipe": {"batch": 2}}], "name": "all-three"},
+        {"name": "joint", "target": {"languages": ["en", "de"]}},
+        {"name": "slow", "target": {"recipe": {"rate": 1e-6}}},
+    ]
+}
+
+
+def written(folder, backbone, **changes):
+    path = write_study(folder, backbone, intermediate=ARMS, **changes)
+    write_tagged(folder / "towns" / "train.de.tsv", 10, 9)
+    text = path.read_text("utf-8").replace("en: train.en.tsv", "en: train.en.tsv\n      de: train.de.tsv")
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arms")
+    study = Study.load(written(folder, tiny_checkpoint(folder / "b", "xlm-roberta", spread=0.1)))
+    summary = run(study, folder / "store")
+    assert summary.ok, summary
+    return study, plan(study), Store(folder / "store")
+
+
+def training(made, name):
+    node = next(node for node in made.nodes.values() if node.label == f"train {name}.s0")
+    assert isinstance(node.step, TrainStep)
+    return node
+
+
+def weights(store, key):
+    from safetensors.torch import load_file
+
+    return load_file(store.folder(key) / WEIGHTS)
+
+
+def test_every_arm_has_a_gain(done):
+    study, _, store = done
+    rows = gains(study, store.root).rows
+    assert {row.intermediate for row in rows} == {"mood+names", "all-three", "joint", "slow"}
+    joint = {(row.language, row.metric): row for row in rows if "joint training" in row.marks}
+    assert {row.intermediate for row in joint.values()} == {"joint"} and {code for code, _ in joint} == {"en", "de"}
+    for row in rows:
+        most = joint[row.language, row.metric]
+        other = row.baseline if row is most else row.score
+        assert row.share == (pytest.approx(100 * other / most.score) if most.score else None)
+
+
+def test_stops_follow_one_another(done):
+    _, made, store = done
+    first, second, target = (training(made, name) for name in ("mood", "mood+names", "mood+names+towns"))
+    assert first.step.parent is None
+    assert (second.step.parent, target.step.parent) == (first.id, second.id)
+    before, after = (weights(store, node.id)["embedding.rows"].tolist() for node in (first, second))
+    assert set(before) < set(after), "the second stop goes on from the first one's embedding"
+
+
+def test_tasks_that_agree_in_their_labels_share_a_head(done):
+    """``towns`` has the labels of ``names``; ``mood`` has a head of its own."""
+    _, made, _ = done
+    step = training(made, "all-three").step
+    assert [(part.task, part.shares, part.batch) for part in step.parts] == [("mood", None, 4), ("towns", 0, 2)]
+
+
+def test_joint_training_reads_all_its_languages(done):
+    _, made, store = done
+    joint, base = training(made, "joint+towns"), training(made, "none+towns")
+    assert len(joint.step.also) == 1 and not base.step.also
+    assert store.manifest(joint.id)["examples"] == 50 and store.manifest(base.id)["examples"] == 40
+
+
+def test_an_arm_changes_its_own_chains_alone(done):
+    _, made, _ = done
+    assert training(made, "slow+towns").step.recipe.rate == 1e-6
+    assert training(made, "none+towns").step.recipe.rate == training(made, "mood+names+towns").step.recipe.rate == 1e-4
+
+
+def test_the_same_bits_after_an_interruption(done, tmp_path):
+    """Which task an update is of is drawn from the seed, so a mixture resumes anywhere."""
+    study, made, store = done
+    node, told = training(made, "all-three"), []
+
+    def interrupt(event):
+        if event.kind == "progress" and event.node.id == node.id:
+            told.append(event)
+            if len(told) == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    assert run(study, tmp_path / "store", on_event=interrupt).stopped
+    assert run(study, tmp_path / "store").ok
+    other = tmp_path / "store"
+    whole, again = (weights(opened, node.id) for opened in (store, Store(other)))
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [
+        ({"name": "x"}, "field 'intermediate.task' is missing: add it"),
+        ({"target": {"recipe": {"rate": 1e-6}}}, "this arm has no task to be called after: give it a `name:`"),
+        ({"name": "x", "target": {"recipe": {"max_length": 12}}}, "max_length is the same for all arms"),
+        ({"name": "x", "target": {"recipe": {"rat": 1}}}, "unknown field 'recipe.rat' (did you mean 'rate'?)"),
+        (
+            {"name": "x", "target": {"languages": ["sw"]}},
+            "for target 'towns': task 'towns' has no train data in 'sw' (it has: en)",
+        ),
+        ({"task": "names", "with": [{"task": "mood", "recipe": {"rate": 1}}]}, "'rate' is of the whole phase"),
+        ({"task": "names", "with": ["moot"]}, "unknown task 'moot' (did you mean 'mood'?)"),
+        ({"task": "names", "after": ["moot"]}, "unknown task 'moot' (did you mean 'mood'?)"),
+        ({"task": "names", "after": [{"task": "mood", "after": ["towns"]}]}, "`after` and `target` belong to the arm"),
+        ({"name": "x", "with": ["mood"], "target": {}}, "`with` needs a `task` that it stands beside"),
+        ({"task": "names", "mlm": {"text": "town"}}, "unknown task 'town' (did you mean 'towns'?)"),
+        ({"task": "names", "mlm": {"text": "towns", "languages": ["sw"]}}, "task 'towns' has no train data in 'sw'"),
+        ({"task": "names", "recipe": {"mixing": {"sampler": "capped"}}}, "`cap` belongs to the sampler 'capped'"),
+    ],
+)
+def test_arms_that_make_no_sense(tmp_path: Path, arm: dict[str, object], says: str) -> None:
+    path = write_study(tmp_path, {"id": "bundled"}, intermediate={"some": [arm]})
+    with pytest.raises(ManyProblems) as caught:
+        Study.load(path)
+    assert says in str(caught.value), json.dumps(str(caught.value))
+
+
+def test_match_is_of_one_task(tmp_path: Path) -> None:
+    arms = {"some": [{"task": "names", "with": ["mood"]}]}
+    path = write_study(tmp_path, {"id": "bundled"}, intermediate=arms, match={"by": "examples", "amount": 10})
+    with pytest.raises(ManyProblems, match="match makes arms equal in one task"):
+        Study.load(path)
