@@ -22,9 +22,14 @@ ARMS = {
         {"task": "names", "after": ["mood"]},
         {"task": "names", "with": ["mood", {"task": "towns", "recipe": {"batch": 2}}], "name": "all-three"},
         {"name": "joint", "target": {"languages": ["en", "de"]}},
-        {"name": "slow", "target": {"recipe": {"rate": 1e-6}}},
+        {"name": "slow", "target": {"recipe": {"rate": 1e-6}}, "targets": ["towns"]},
+        {"name": "lm", "mlm": {"text": ["towns", "names"]}, "recipe": {"mlm": {"softmax": "sampled", "sampled": 5}}},
+        {"task": "names", "after": [{"mlm": {"text": "towns", "languages": ["de"]}}], "name": "lm-names"},
+        {"task": "names", "mlm": {"text": "towns"}, "recipe": {"mlm": {"share": 0.5}}},
     ]
 }
+
+ARM_NAMES = {"mood+names", "all-three", "joint", "slow", "lm", "lm-names", "names-mlm"}
 
 
 def written(folder, backbone, **changes):
@@ -59,7 +64,7 @@ def weights(store, key):
 def test_every_arm_has_a_gain(done):
     study, _, store = done
     rows = gains(study, store.root).rows
-    assert {row.intermediate for row in rows} == {"mood+names", "all-three", "joint", "slow"}
+    assert {row.intermediate for row in rows} == ARM_NAMES
     joint = {(row.language, row.metric): row for row in rows if "joint training" in row.marks}
     assert {row.intermediate for row in joint.values()} == {"joint"} and {code for code, _ in joint} == {"en", "de"}
     for row in rows:
@@ -89,6 +94,19 @@ def test_joint_training_reads_all_its_languages(done):
     joint, base = training(made, "joint+towns"), training(made, "none+towns")
     assert len(joint.step.also) == 1 and not base.step.also
     assert store.manifest(joint.id)["examples"] == 50 and store.manifest(base.id)["examples"] == 40
+
+
+def test_text_alone_beside_a_task_and_before_one(done):
+    _, made, store = done
+    alone, beside = training(made, "lm"), training(made, "names-mlm")
+    before, after = training(made, "mlm-de"), training(made, "lm-names")
+    assert (alone.step.format, list(alone.step.texts)) == ("mlm", ["towns en", "towns de", "names en"])
+    assert (beside.step.format, list(beside.step.texts)) == ("tagging", ["towns en", "towns de"])
+    assert (before.step.format, list(before.step.texts), after.step.parent) == ("mlm", ["towns de"], before.id)
+    for node in (alone, beside, before):
+        assert "new" in store.manifest(node.id)["mlm_head"]
+    sampled, full = (len(weights(store, node.id)["embedding.rows"]) for node in (alone, beside))
+    assert sampled < full, "a full softmax trains every row of the vocabulary"
 
 
 def test_an_arm_changes_its_own_chains_alone(done):
@@ -129,6 +147,7 @@ def test_the_same_bits_after_an_interruption(done, tmp_path):
         ),
         ({"task": "names", "with": [{"task": "mood", "recipe": {"rate": 1}}]}, "'rate' is of the whole phase"),
         ({"task": "names", "with": ["moot"]}, "unknown task 'moot' (did you mean 'mood'?)"),
+        ({"task": "names", "targets": ["town"]}, "the study has no target 'town' (did you mean 'towns'?)"),
         ({"task": "names", "after": ["moot"]}, "unknown task 'moot' (did you mean 'mood'?)"),
         ({"task": "names", "after": [{"task": "mood", "after": ["towns"]}]}, "`after` and `target` belong to the arm"),
         ({"name": "x", "with": ["mood"], "target": {}}, "`with` needs a `task` that it stands beside"),

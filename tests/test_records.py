@@ -12,14 +12,25 @@ from pydantic import ValidationError
 import waystation
 from waystation.records import EXECUTION, IDENTITY, Record, canonical, derive, digest, identity, mark_of
 from waystation.steps.recipes import Fusion, Lora, Mixing, Mlm, Recipe, Subset, Unfreezing, Validation
-from waystation.steps.records import EncodeStep, EvaluateStep, Part, Retrieval, TrainStep, TrunkStep, step_id
+from waystation.steps.records import (
+    EncodeStep,
+    EvaluateStep,
+    Part,
+    Retrieval,
+    TrainStep,
+    TranslateStep,
+    TrunkStep,
+    step_id,
+)
+from waystation.steps.translation import Translation
 from waystation.tasks.known import find
 from waystation.tasks.task import Task
 
 WITHOUT_TORCH = ("engines", "evaluation", "formats", "models", "training", "report", "cli", "doctor")
 """Parts of the package that are not searched for records: they need torch, or only show things."""
 HEAVY_STEPS = {
-    f"waystation.steps.{name}" for name in ("context", "encode", "evaluate", "models", "retrieve", "train", "trunk")
+    f"waystation.steps.{name}"
+    for name in ("carry", "context", "encode", "evaluate", "models", "retrieve", "train", "translate", "trunk")
 }
 
 
@@ -81,6 +92,10 @@ ENCODE = EncodeStep(
     task=find("e3c"), content="c" * 64, split="train", language="en", format="tagging", labels=("A",), scheme="iob2",
     tokenizer={"bundled": "x"}, max_length=64, stride=16,
 )  # fmt: skip
+TRANSLATE = TranslateStep(
+    task=find("e3c"), content="c" * 64, split="train", source="en", language="es",
+    by=Translation(by="apertium"), provider={"mode": "eng-spa"},
+)  # fmt: skip
 TRAIN = TrainStep(
     phase="target", task="e3c", format="tagging", labels=("A",), scheme="iob2",
     backbone={"bundled": "x", "layers": None}, parent=None, encoding="e" * 64, recipe=RECIPE, seed=0,
@@ -107,7 +122,11 @@ ENCODE_CHANGES: dict[str, Any] = {
     "stands_for": "test", "split": "test", "language": "eu",
     "format": "classification", "rename": {"A": None}, "labels": ("A", "B"), "scheme": "plain",
     "tokenizer": {"bundled": "y"}, "max_length": 65,
-    "stride": 17, "prefix": "query: ",
+    "stride": 17, "prefix": "query: ", "translation": "t" * 64, "unlabelled": True,
+}  # fmt: skip
+TRANSLATE_CHANGES: dict[str, Any] = {
+    "version": 9, "task": find("gum"), "content": "d" * 64, "split": "test", "source": "es", "language": "eu",
+    "by": Translation(by="identity"), "provider": {"mode": "eng-cat"}, "corpus": find("tico19"),
 }  # fmt: skip
 TRAIN_CHANGES: dict[str, Any] = {
     "version": 9, "phase": "intermediate", "task": "other", "format": "classification", "labels": ("B",),
@@ -128,7 +147,7 @@ EVALUATE_CHANGES: dict[str, Any] = {
 CHANGES = [
     pytest.param(record, field, value, id=f"{type(record).__name__}-{field}")
     for record, changes in (
-        (RECIPE, RECIPE_CHANGES), (ENCODE, ENCODE_CHANGES), (TRAIN, TRAIN_CHANGES),
+        (RECIPE, RECIPE_CHANGES), (ENCODE, ENCODE_CHANGES), (TRAIN, TRAIN_CHANGES), (TRANSLATE, TRANSLATE_CHANGES),
         (TRUNK, TRUNK_CHANGES), (EVALUATE, EVALUATE_CHANGES),
         (Validation(), {"fraction": 0.2, "every": 7, "select": "best", "patience": 3}),
         (PART, {"task": "x", "format": "choice", "labels": (), "scheme": "plain"}),
@@ -138,6 +157,9 @@ CHANGES = [
         (Mixing(sampler="capped", cap=9), {"cap": 10}),
         (Mixing(sampler="temperature", temperature=2), {"temperature": 3.0}),
         (Fusion(), {"local": 2, "fused": 3, "alpha": 0.5, "temperature": 2.0}),
+        (Translation(by="seq2seq", model="a"), {"model": "b", "beams": 1, "longest": 9, "before": "x"}),
+        (Translation(by="seq2seq", model="a"), {"spelling": {"es": "spa"}, "tokens_per_batch": 9, "revision": "r"}),
+        (Translation(by="precomputed", files="a", layout="pairs"), {"files": "b", "layout": "squad"}),
         (Subset(by="words", amount=1), {"by": "examples", "amount": 2}),
         (Retrieval(layer=-1, pooling="mean", prefix="", direction="to-english"), {"index": "Flat"}),
         (RETRIEVAL, {"layer": 7, "pooling": "first", "prefix": "query: ", "direction": "to-english"}),
@@ -158,6 +180,7 @@ def test_a_field_changes_the_digest_exactly_when_it_is_identity(record: Record, 
     [
         (RECIPE, RECIPE_CHANGES),
         (ENCODE, ENCODE_CHANGES),
+        (TRANSLATE, TRANSLATE_CHANGES),
         (TRAIN, TRAIN_CHANGES),
         (TRUNK, TRUNK_CHANGES),
         (EVALUATE, EVALUATE_CHANGES),
@@ -171,13 +194,13 @@ def test_no_field_of_a_step_was_left_out_of_the_test_above(record: Record, chang
 def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
     execution = {
         f"{kind.__name__}.{name}"
-        for kind in (Recipe, Validation, Subset, EncodeStep, TrainStep, TrunkStep, EvaluateStep)
+        for kind in (Recipe, Validation, Subset, TranslateStep, EncodeStep, TrainStep, TrunkStep, EvaluateStep)
         for name in kind.model_fields
         if mark_of(kind, name) is EXECUTION
     }
     assert execution == {
         "Recipe.tokens_per_micro_batch", "Recipe.checkpoint_seconds", "Recipe.gradient_checkpointing",
-        "Recipe.trunk_gigabytes", "EncodeStep.task", "EncodeStep.sample",
+        "Recipe.trunk_gigabytes", "TranslateStep.task", "TranslateStep.corpus", "EncodeStep.task", "EncodeStep.sample",
         "EncodeStep.stands_for", "TrainStep.task", "TrainStep.trunk",
         "TrunkStep.max_bytes", "TrunkStep.tokens_per_micro_batch", "TrunkStep.visits", "TrunkStep.passes",
         "EvaluateStep.task", "EvaluateStep.frozen",
@@ -212,7 +235,7 @@ def test_the_identity_of_known_steps_changes_on_purpose_only() -> None:
     """A new identity field changes these: every artifact in every store is then made anew. Renew them knowingly."""
     assert digest(RECIPE) == "8260f0fe36fbabfd0d016d93534cd5854f35a55c5614f215e497047f389faa3c"
     assert step_id(TRAIN) == "236c762da82660ed43addfd1dbeafef5c9e4ee63f626a0272a17133bba74e14f"
-    assert step_id(ENCODE) == "4df28ee7dea8ba1bb3bcae301cf8e5d8ed03f1e55f87a2680e18ba66219b2d94"
+    assert step_id(ENCODE) == "715c60bf6092d96a7fbf9d692db74ed726dcfb27ff91158ec1bd1e93e998cbc2"
     assert step_id(TRUNK) == "4a23bde2927394bfa43595b78bcc2e774764ec31f1a8546f2696a671d58f5375"
     assert step_id(EVALUATE) == "755087a319d45f2027820467fe78e019db92df8e6bf1b54b04f9b3a8e72e42cc"
 

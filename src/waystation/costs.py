@@ -46,7 +46,10 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
         step = node.step
         if isinstance(step, EncodeStep):
             size = lengths(node.id)
-            found[node.id] = Cost(size.tokens, 0.0, size.tokens * 10.0, size.tokens / 2e5)
+            aligned = 0.0  # words with those of the sentence that was translated, by two thirds of the encoder
+            if step.translation and step.format == "tagging" and not step.unlabelled and shape is not None:
+                aligned = 4 / 3 * shape.flops(size.tokens, size.mean, training=False)
+            found[node.id] = Cost(size.tokens, aligned, size.tokens * 10.0, size.tokens / 2e5 + aligned / rate)
         elif isinstance(step, TranslateStep):
             speed, words = TRANSLATED_WORDS_PER_SECOND.get(step.by.by, 5e5), lengths.translated(step)
             found[node.id] = Cost(0.0, 0.0, 12.0 * words, None if speed is None else words / speed + 1.0)
@@ -79,11 +82,22 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
             used = shape
             if step.trunks and all(key in kept for key in step.trunks.values()):
                 used = shape.model_copy(update={"layers": shape.layers - (step.frozen or 0)})
-            elif step.retrieval is not None:  # blocks above the layer that is read are not computed
-                used = shape.model_copy(update={"layers": step.retrieval.blocks(shape.layers)})
+            elif deepest := _deepest(step, made, shape.layers):  # blocks above the layer that is read are not computed
+                used = shape.model_copy(update={"layers": deepest})
             flops = sum(used.flops(size.tokens, size.mean, training=False) for size in sizes)
             found[node.id] = Cost(tokens, flops, 12.0 * sum(size.words for size in sizes), flops / rate + 1.0)
     return found
+
+
+def _deepest(step: SweepStep | EvaluateStep, made: Plan, depth: int) -> int | None:
+    """The highest block that a retrieval target may be read from: of a sweep that is to choose, the highest tried."""
+    if isinstance(step, SweepStep):
+        return step.sweep.blocks(depth)[-1]
+    if isinstance(step.retrieval, Swept):
+        swept = made.nodes[step.retrieval.sweep].step
+        assert isinstance(swept, SweepStep)
+        return _deepest(swept, made, depth)
+    return None if step.retrieval is None else step.retrieval.blocks(depth)
 
 
 def _training_tokens(step: TrainStep, size: _Size) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, ManyProblems
-from waystation.plan_steps import Builder, tested_in, texts_of
+from waystation.plan_steps import Builder, fits, tested_in, texts_of
 from waystation.steps.records import EncodeStep, EvaluateStep, Step, TrainStep, needs, step_id
 from waystation.study import BASELINE, Study
 from waystation.tasks import sources
@@ -108,7 +108,7 @@ def _all_at_hand(study: Study, data: Path | None) -> None:
     wanted: dict[tuple[str, Split, str], None] = {}
     arms = [arm for _, arm in study.uses()]
     trained = [use for arm in arms for use in arm.members() if use.from_ is None]
-    trained += [study.under(target, arm) for target in study.target for arm in (None, *arms)]
+    trained += [study.under(target, arm) for target in study.target for arm in (None, *arms) if fits(arm, target)]
     for use in trained:
         if use.task and study.find(use.task).format != "retrieval":
             wanted |= {(use.trained_on, "train", code): None for code in study.training_languages(use)}
@@ -126,6 +126,10 @@ def _all_at_hand(study: Study, data: Path | None) -> None:
         raise ManyProblems(list(problems))
 
 
+def _reads_text(step: Step) -> bool:
+    return isinstance(step, TrainStep) and bool(step.texts)
+
+
 def pieces(made: Plan) -> list[str]:
     """Lines on data that is less than the official sets, and on what it is trained on instead of their own splits."""
     samples: dict[str, None] = {}
@@ -139,6 +143,10 @@ def pieces(made: Plan) -> list[str]:
     for use in made.study.target:
         for code in set(made.study.languages_of(use)) - set(tested_in(made.study, use, made.data)):
             others[f"{use.label} is not tested in {code}, which nobody asked for and is not at hand"] = None
+    if made.study.backbone.kind == "bundled" and any(_reads_text(node.step) for node in made.nodes.values()):
+        others[
+            "the bundled backbone has no trained MLM head: short masked language modelling mostly trains a new one"
+        ] = None
     told = [f"note: {text}" for text in others]
     return told + ([f"note: pieces of the official sets: {', '.join(samples)}"] if samples else [])
 

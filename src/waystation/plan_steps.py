@@ -15,6 +15,9 @@ from waystation.steps.records import (
     EvaluateStep,
     Part,
     Phase,
+    Reading,
+    Swept,
+    SweepStep,
     TrainStep,
     TrunkStep,
 )
@@ -25,6 +28,11 @@ from waystation.uses import Use
 
 if TYPE_CHECKING:
     from waystation.plan import Plan
+
+
+def fits(arm: Use | None, target: Use) -> bool:
+    """Whether an arm (None: the baseline) is for this target."""
+    return arm is None or arm.targets is None or target.label in arm.targets
 
 
 def tested_in(study: Study, target: Use, data: Path | None) -> tuple[str, ...]:
@@ -66,6 +74,8 @@ class Builder:
         untrained = self.study.find(target.task).format == "retrieval"
         if arm is not None and untrained and not arm.stops:
             return  # such an arm changes how targets are trained, and nothing here
+        if not fits(arm, target):
+            return
         parent = None if arm is None else self._before(arm, seed)
         intermediate = BASELINE if arm is None else arm.label
         name = f"{intermediate}+{target.label}.s{seed}"
@@ -172,7 +182,7 @@ class Builder:
         recipe, task = self._recipe(use, "target"), self.study.find(use.task)
         labels = self.study.labels_of(use)
         codes = tested_in(self.study, use, self.data)
-        retrieval = self.study.retrieval_of(use)
+        retrieval = self._reading(use, codes)
         prefix = retrieval.prefix if retrieval else ""
         step = EvaluateStep(
             task=use.label,
@@ -191,6 +201,38 @@ class Builder:
         if model is not None and retrieval is None and recipe.frozen is not None:
             step = self._through_trunk(step, model, recipe)
         return self.made.add(step, f"evaluate {chain}")
+
+    def _reading(self, use: Use, codes: tuple[str, ...]) -> Reading | Swept | None:
+        """How a retrieval target is read; where a sweep says so, it is the baseline's: one reading for all arms."""
+        asked = self.study.retrieval_of(use)
+        if asked is None or isinstance(asked, Reading):
+            return asked
+        choosing = study_checks.choosing(self.study.find(use.task), use.retrieval)
+        if set(codes) <= set(choosing):
+            text = "all its languages stand in retrieval.sweep.on; leave one out, or test in more"
+            raise InputError(f"target '{use.label}': no language is left to report, {text}")
+        return Swept(**dict(asked), sweep=self.sweep(use, None, BASELINE))
+
+    def sweep(self, target: Use, model: str | None, name: str) -> str:
+        """Add the sweep of a retrieval target with a model (None: the backbone) to the plan; its identity."""
+        recipe, task = self._recipe(target, "target"), self.study.find(target.task)
+        asked, sweep = self.study.retrieval_of(target), study_checks.sweep(target.retrieval)
+        assert asked is not None and sweep is not None
+        labels = self.study.labels_of(target)
+        step = SweepStep(
+            task=target.label,
+            model=model,
+            backbone=self.backbone if model is None else None,
+            encodings={
+                code: self._encode(target.task, "test", code, labels, target.labels, recipe, asked.prefix)
+                for code in study_checks.choosing(task, target.retrieval)
+            },
+            retrieval=asked,
+            sweep=sweep,
+            precision=self.study.precision,
+            tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+        )
+        return self.made.add(step, f"sweep {name}+{target.label}")
 
     def _through_trunk(self, step: EvaluateStep, model: str, recipe: Recipe) -> EvaluateStep:
         """The same evaluation from stored states, where the trunk is the backbone's own and so serves many models."""
@@ -235,8 +277,9 @@ class Builder:
         prefix: str = "",
         format: FormatName | None = None,
     ) -> str:
+        stride = 0 if format == "mlm" else recipe.stride  # of no effect on plain text
         where = (task_id, split, language)
-        wanted = (*where, labels, *rename.items(), recipe.max_length, recipe.stride, prefix, format)
+        wanted = (*where, labels, *rename.items(), recipe.max_length, stride, prefix, format)
         if wanted in self._encoded:
             return self._encoded[wanted]
         task = self.study.find(task_id)
@@ -257,7 +300,7 @@ class Builder:
             scheme="plain" if format == "mlm" else _scheme(task),
             tokenizer=self.tokenizer,
             max_length=recipe.max_length,
-            stride=recipe.stride,
+            stride=stride,
             prefix=prefix,
         )
         self._encoded[wanted] = self.made.add(step, f"encode {task_id} {split} {language}")

@@ -251,6 +251,9 @@ class Study(Record):
             return [*found, *study_checks.adopted_problems(use.from_, self.backbone, phase, trained_here)]
         if phase == "intermediate" and (use.train or use.languages or use.metrics):
             found.append(((), "`train`, `languages` and `metrics` belong to a target, not to an intermediate task"))
+        if task.format == "mlm":
+            text = f"task '{task.id}' is plain text: write `mlm: {{text: {task.id}}}` to learn from it"
+            return [*found, (("task",), text)]
         check = self._retrieval_problems if task.format == "retrieval" else self._training_problems
         found += check(use, task, phase)
         if phase == "target":

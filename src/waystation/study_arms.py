@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from waystation import study_checks
-from waystation.errors import InputError
+from waystation.errors import InputError, suggest
 from waystation.study_checks import Problem
 from waystation.uses import Text, Use
 
@@ -27,6 +27,11 @@ def problems(study: Study, arm: Use) -> list[Problem]:
     found: list[Problem] = []
     if not arm.label:
         found.append((("name",), "this arm has no task to be called after: give it a `name:`"))
+    labels = [target.label for target in study.target]
+    for at, name in enumerate(arm.targets or ()):
+        if name not in labels:
+            text = f"the study has no target '{name}'{suggest(name, labels)}; it has: {', '.join(labels)}"
+            found.append((("targets", at), text))
     for at, before in enumerate(arm.after):
         place: tuple[str | int, ...] = ("after", at)
         found += [((*place, *inner), text) for inner, text in study.use_problems(before, "intermediate")]
@@ -82,6 +87,8 @@ def _changes(study: Study, arm: Use) -> Iterator[Problem]:
         if name in arm.target.recipe:
             yield ("target", "recipe", name), f"{name} is the same for all arms: change it in the target's own recipe"
     for target in study.target:
+        if arm.targets is not None and target.label not in arm.targets:
+            continue
         try:
             if study.find(target.task).format == "retrieval":
                 continue

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from waystation import backbones, languages
 from waystation.backbones import Backbone
 from waystation.errors import InputError, suggest
-from waystation.records import EXECUTION
-from waystation.steps.records import Retrieval
+from waystation.records import EXECUTION, IDENTITY, Record
+from waystation.steps.records import Reading, Retrieval, Sweep
 from waystation.study_file import Place, sentence
 from waystation.tasks.task import Split, Task
 
@@ -72,21 +72,43 @@ def metric_problems(names: Sequence[str], task: Task, labels: Sequence[str]) -> 
     return found
 
 
-class RetrievalKeys(Retrieval):
-    """``retrieval`` of a target as it is written: ``variant``, one of ``VARIANTS``, stands for other fields."""
+class RetrievalKeys(Reading):
+    """``retrieval`` of a target as it is written.
+
+    ``variant``, one of ``VARIANTS``, stands for other fields; with ``sweep`` layer and pooling are chosen by scores.
+    """
 
     variant: Annotated[str | None, EXECUTION] = None
+    sweep: Annotated[Sweep | None, IDENTITY] = None
 
 
 def retrieval(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> Retrieval:
     """How a retrieval target is read: as the backbone's record or a variant says, with ``changes`` to single fields.
 
-    English asks. Raises pydantic's ValidationError.
+    English asks. It is a ``Reading``, except where a sweep is to choose layer and pooling. Raises pydantic's
+    ValidationError.
     """
-    own = {key: value for key, value in changes.items() if key != "variant"}
+    own = {key: value for key, value in changes.items() if key not in ("variant", "sweep")}
     name = changes.get("variant")
     read = backbones.reading(backbone) if name is None else _variant(name, task, backbone)
-    return Retrieval.model_validate({"direction": "mining" if mined(task) else "from-english", **read, **own})
+    found = {"direction": "mining" if mined(task) else "from-english", **read, **own}
+    if sweep(changes) is None:
+        return Reading.model_validate(found)
+    return Retrieval.model_validate({key: value for key, value in found.items() if key not in ("layer", "pooling")})
+
+
+def sweep(changes: Mapping[str, Any]) -> Sweep | None:
+    """What a retrieval target tries before it is read; None: nothing. Raises pydantic's ValidationError."""
+    asked = changes.get("sweep")
+    return None if asked is None else Sweep.model_validate(asked)
+
+
+def choosing(task: Task, changes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Languages whose scores choose the layer and the pooling of a retrieval target: none without a sweep."""
+    asked, have = sweep(changes), task.languages("test")
+    if asked is None:
+        return ()
+    return tuple(have if "all" in asked.on else among(asked.on, have))
 
 
 def _variant(name: str, task: Task, backbone: Backbone) -> dict[str, Any]:
@@ -122,13 +144,14 @@ def retrieval_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any
     if name is not None and (not isinstance(name, str) or name not in VARIANTS):
         text = f"unknown variant '{name}'{suggest(str(name), VARIANTS)}; use {' or '.join(VARIANTS)}"
         return [(("retrieval", "variant"), text)]
+    if changes.get("sweep") is not None and (told := _sweep_problems(task, backbone, changes)):
+        return told
     try:
         asked, sizes = retrieval(task, backbone, changes), backbones.shape(backbone)
-        if sizes is not None:
+        if sizes is not None and isinstance(asked, Reading):
             asked.blocks(sizes.layers)
     except ValidationError as error:
-        items = [(("retrieval", *item["loc"]), item) for item in error.errors()]
-        return [(place, sentence(item, RetrievalKeys, place)) for place, item in items]
+        return _told(error, RetrievalKeys, "retrieval")
     except InputError as error:
         return [(("retrieval", "layer"), str(error))]
     if (asked.direction == "mining") != mined(task):
@@ -136,6 +159,28 @@ def retrieval_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any
         text = f"direction '{asked.direction}' does not fit '{task.id}'; use {fitting}"
         return [(("retrieval", "direction"), text)]
     return []
+
+
+def _sweep_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any]) -> list[Problem]:
+    fixed = [key for key in ("layer", "pooling", "variant") if changes.get(key) is not None]
+    if fixed:
+        return [(("retrieval", fixed[0]), f"the sweep chooses layer and pooling; leave `{fixed[0]}` out, or the sweep")]
+    try:
+        asked, sizes = sweep(changes), backbones.shape(backbone)
+        assert asked is not None
+        if sizes is not None:
+            asked.blocks(sizes.layers)
+    except ValidationError as error:
+        return _told(error, Sweep, "retrieval", "sweep")
+    except InputError as error:
+        return [(("retrieval", "sweep", "layers"), str(error))]
+    return [(("retrieval", "sweep", "on", at), text) for at, text in training_problems(asked.on, task, "test")]
+
+
+def _told(error: ValidationError, record: type[Record], *above: str) -> list[Problem]:
+    """Pydantic's problems with a record that stands below a place."""
+    items = [((*above, *item["loc"]), item) for item in error.errors()]
+    return [(place, sentence(item, record, place)) for place, item in items]
 
 
 def code_problems(task: Task) -> list[tuple[str, str]]:

@@ -51,7 +51,7 @@ class Use(Record):
     Of an intermediate: ``from``: a checkpoint (hub id or folder) that was fine-tuned on it stands for training on it;
     ``after``: stops before this one, in order; ``with``: tasks trained at once with it; ``mlm``: text for masked
     language modelling, beside the task or, without one, alone; ``target``: what this arm does differently when the
-    target is trained. An arm may be that alone, without a task.
+    target is trained. An arm may be that alone, without a task. ``targets``: the only ones that it is for.
     """
 
     model_config = ConfigDict(populate_by_name=True)  # `from` and `with` in files, `from_` and `with_` in Python
@@ -65,6 +65,7 @@ class Use(Record):
     with_: Annotated[tuple[Use, ...], IDENTITY] = Field(default=(), alias="with")
     mlm: Annotated[Text | None, IDENTITY] = None
     target: Annotated[Changes | None, IDENTITY] = None
+    targets: Annotated[tuple[str, ...] | None, EXECUTION] = Field(default=None, min_length=1)
     languages: Annotated[tuple[str, ...] | None, IDENTITY] = None
     metrics: Annotated[tuple[str, ...] | None, EXECUTION] = Field(default=None, min_length=1)
     recipe: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)

@@ -50,6 +50,19 @@ def test_large_logits_and_no_token_at_all():
     assert none == 0
 
 
+def test_half_precision_is_close():
+    torch.manual_seed(0)
+    head = mlm.MlmHead(16, np.arange(50), torch.nn.functional.gelu, 1e-5)
+    hidden, embedding = torch.randn(7, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+    targets, parts = torch.arange(7), [hidden, embedding, *head.parameters()]
+    whole = gradients(head.loss(hidden, embedding, targets), *parts)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = head.loss(hidden, embedding, targets)
+    for one, other in zip(gradients(half, *parts), whole, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.linalg.vector_norm(one - other) < 0.03 * torch.linalg.vector_norm(other)
+
+
 def test_a_frozen_embedding_gets_no_gradient():
     head = mlm.MlmHead(16, np.arange(50), torch.nn.functional.gelu, 1e-5)
     hidden, embedding = torch.randn(2, 16, requires_grad=True), torch.randn(50, 16)

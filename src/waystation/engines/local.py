@@ -181,6 +181,8 @@ def _line(details: dict[str, Any]) -> str:
         parts.append(f"loss {details['loss']:.3f}")
     if details.get("stats"):
         parts.append(f"{details['stats']['examples']} examples")
+    if details.get("chosen"):
+        parts.append("layer {layer}, {pooling}, {mean:.1f} points".format(**details["chosen"]))
     if details.get("seconds"):
         parts.append(f"{details['seconds']:.1f} s")
     return ", ".join(parts)

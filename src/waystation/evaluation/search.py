@@ -16,7 +16,7 @@ from waystation.languages import Language
 from waystation.models.backbone import Checkpoint, load_tokenizer
 from waystation.models.vocabulary import EmbeddingDelta, active_rows, lookup
 from waystation.scoring.retrieval import retrieval_accuracy
-from waystation.steps.records import Retrieval
+from waystation.steps.records import Reading
 from waystation.tasks.reading import parallel
 from waystation.tasks.task import Reader
 
@@ -34,7 +34,7 @@ def tatoeba(
     chosen = [languages.resolve(code) for code in codes]
     paths = {language.code: _paths(data, language) for language in chosen}
     checkpoint, tokenizer = Checkpoint(folder), load_tokenizer(folder)
-    read = Retrieval.model_validate({"direction": "to-english", **backbones.reading(backbone)})
+    read = Reading.model_validate({"direction": "to-english", **backbones.reading(backbone)})
     sets = {}
     for code, files in paths.items():
         examples = islice(parallel.read(files, Reader(kind="parallel"), code), 2 * pairs)

@@ -14,6 +14,7 @@ from waystation.errors import InputError, suggest
 from waystation.exchange import answers
 from waystation.exchange.layouts import official
 from waystation.plan import Chain, Plan, plan
+from waystation.plan_steps import fits
 from waystation.scoring.xtreme.layout import CHOICE, TASKS, Task
 from waystation.store import Store, write_bytes, write_json
 from waystation.study import BASELINE, Study
@@ -128,8 +129,9 @@ def _held_out(made: Plan, store: Store) -> Held:
 
 def _best(study: Study, target: Use, held: Held) -> tuple[str, str, dict[str, float]]:
     """The best intermediate for a target, why it is, and the scores that say so."""
-    arms = [use.label for _, use in study.uses()]
-    if study.find(target.task).format == "retrieval":
+    retrieved = study.find(target.task).format == "retrieval"
+    arms = [arm.label for _, arm in study.uses() if fits(arm, target) and (arm.stops or not retrieved)]
+    if retrieved:
         others = [name for name, scores in held.items() if all(arm in scores for arm in arms)]
         scores = {arm: fmean(held[name][arm] for name in others) for arm in arms} if others else {}
         why = f"best mean over {', '.join(others)}, on examples held out of their training data in {study.source}"

@@ -44,9 +44,9 @@ class Encoded:
     format scored per token, [W, 2] for spans, [W] else, ``IGNORED`` where not scored; for multilabel uint8 [W, ⌈C/8⌉],
     a bit for each label as numpy packs them; ``words`` int32 [E]; ``types`` uint8 [T] or None; ``ids``, ``clusters``
     and ``gold`` have one entry per example; ``stats`` are counts for people (unknown, truncated); ``word`` int32 [T],
-    only for a format scored per token: which word of its example is scored here, -1 where none is. Only for spans:
-    ``texts`` that answers are cut from, ``text`` int32 [W] which of them a window shows, ``chars`` int32 [T, 2] first
-    character of a token in it and the one after its last, -1 where none is.
+    only for a format scored per token: which word of its example is scored here, -1 where none is (mlm: which word a
+    token is part of). Only for spans: ``texts`` that answers are cut from, ``text`` int32 [W] which of them a window
+    shows, ``chars`` int32 [T, 2] first character of a token in it and the one after its last, -1 where none is.
     """
 
     tokens: npt.NDArray[np.int32]

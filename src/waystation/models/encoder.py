@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from waystation.errors import InputError
 from waystation.models import packing
+from waystation.models.fusion import seen_by_blocks
 from waystation.models.linear import Linear
+from waystation.steps.recipes import Fusion
 
 
 class Encoder(nn.Module):
     """Texts as one flat row: token places [N] and lengths (sum N) → hidden states [N, H].
 
     ``packed`` encoders never pad; the others pad for themselves. The embedding and the lowest ``frozen`` blocks (None:
-    nothing) are the trunk: not trained, and without dropout.
+    nothing) are the trunk: not trained, and without dropout. ``seen``: the lengths of what attends to itself, block by
+    block, where blocks see more than one text at once (packed encoders only); positions are those of ``lengths``.
     """
 
     def __init__(self, model: nn.Module, position_offset: int, packed: bool, frozen: int | None = None) -> None:
@@ -50,14 +54,30 @@ class Encoder(nn.Module):
         lengths: list[int],
         types: torch.Tensor | None = None,
         rows: torch.Tensor | None = None,
+        seen: Sequence[list[int]] | None = None,
     ) -> torch.Tensor:
-        """Hidden states of the last block: of all tokens [N, H], or of those at ``rows`` [S] → [S, H]."""
-        if not self.packed:
-            states = self._padded(tokens, lengths, types)
-            return states if rows is None else states[rows]
-        return self.top(self.trunk(tokens, lengths, types), lengths, rows)
+        """Hidden states of the last block: of all tokens [N, H], or of those at ``rows`` [S] → [S, H].
 
-    def trunk(self, tokens: torch.Tensor, lengths: list[int], types: torch.Tensor | None = None) -> torch.Tensor:
+        Raises InputError for ``seen`` in an encoder that is not packed.
+        """
+        if self.packed:
+            return self.top(self.trunk(tokens, lengths, types, seen), lengths, rows, seen)
+        if seen is not None:
+            kind = self.model.config.model_type  # type: ignore[union-attr]
+            raise InputError(
+                f"a {kind} encoder cannot read a text beside its translation: its attention knows one text at a time; "
+                f"leave fusion out, or take a backbone of the types {', '.join(packing.MASKLESS)}"
+            )
+        states = self._padded(tokens, lengths, types)
+        return states if rows is None else states[rows]
+
+    def trunk(
+        self,
+        tokens: torch.Tensor,
+        lengths: list[int],
+        types: torch.Tensor | None = None,
+        seen: Sequence[list[int]] | None = None,
+    ) -> torch.Tensor:
         """The states [N, H] that the trained blocks read: the embedding where nothing is frozen. Packed encoders only.
 
         A frozen part builds no graph.
@@ -69,15 +89,21 @@ class Encoder(nn.Module):
                 position_ids=(positions + self.position_offset)[None],
                 token_type_ids=torch.zeros_like(tokens)[None] if types is None else types[None],
             )
-            return self._run(self.blocks[: self.frozen or 0], hidden, lengths)[0]
+            return self._run(range(self.frozen or 0), hidden, seen or [lengths] * len(self.blocks))[0]
 
-    def top(self, states: torch.Tensor, lengths: list[int], rows: torch.Tensor | None = None) -> torch.Tensor:
+    def top(
+        self,
+        states: torch.Tensor,
+        lengths: list[int],
+        rows: torch.Tensor | None = None,
+        seen: Sequence[list[int]] | None = None,
+    ) -> torch.Tensor:
         """From the states [N, H] that the trained blocks read to those of the last block, as ``forward`` gives them."""
-        blocks = self.blocks[self.frozen or 0 :]
-        if rows is None or not len(blocks):
-            hidden = self._run(blocks, states[None], lengths)[0]
+        above, seen = range(self.frozen or 0, len(self.blocks)), seen or [lengths] * len(self.blocks)
+        if rows is None or not len(above):
+            hidden = self._run(above, states[None], seen)[0]
             return hidden if rows is None else hidden[rows]
-        return _rows_of(blocks[-1], self._run(blocks[:-1], states[None], lengths), lengths, rows)
+        return _rows_of(self.blocks[above[-1]], self._run(above[:-1], states[None], seen), seen[-1], rows)
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -106,10 +132,9 @@ class Encoder(nn.Module):
             shared = getattr(self.model, "encoder", None)  # DeBERTa's positions, which every block reads
             yield from (getattr(shared, name) for name in ("rel_embeddings", "LayerNorm") if hasattr(shared, name))
 
-    @staticmethod
-    def _run(blocks: nn.ModuleList, hidden: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        for block in blocks:
-            hidden = block(hidden, None, lengths=lengths)
+    def _run(self, which: range, hidden: torch.Tensor, seen: Sequence[list[int]]) -> torch.Tensor:
+        for at in which:
+            hidden = self.blocks[at](hidden, None, lengths=seen[at])
         return hidden
 
     def _padded(self, tokens: torch.Tensor, lengths: list[int], types: torch.Tensor | None) -> torch.Tensor:
@@ -141,15 +166,18 @@ class TaskModel(nn.Module):
         rows: torch.Tensor | None = None,
         states: torch.Tensor | None = None,
         head: str = "",
+        fusion: Fusion | None = None,
     ) -> torch.Tensor:
         """Logits [S, C] of the hidden states at ``rows`` [S] (None: of all), by the head of this name ("": the main).
 
-        ``states`` [N, H]: what the encoder's trunk makes of the tokens, where that is known already.
+        ``states`` [N, H]: what the encoder's trunk makes of the tokens, where that is known already. ``fusion``: the
+        texts are translations and originals in turn.
         """
+        seen = None if fusion is None else seen_by_blocks(lengths, fusion, len(self.encoder.blocks))
         if states is None:
-            hidden = self.encoder(tokens, lengths, types, rows)
+            hidden = self.encoder(tokens, lengths, types, rows, seen)
         else:
-            hidden = self.encoder.top(states, lengths, rows)
+            hidden = self.encoder.top(states, lengths, rows, seen)
         logits: torch.Tensor = (self.heads[head] if head else self.head)(hidden)
         return logits
 

@@ -71,9 +71,9 @@ class Translator:
         return [" ".join(said[part] for part in pieces).strip() or None for pieces in parts]
 
     def _sentences(self, sentences: list[str]) -> dict[str, str]:
-        limit = min(
-            self.by.longest, int(getattr(self.model.config, "max_position_embeddings", None) or self.by.longest)
-        )
+        positions = getattr(self.model.config, "max_position_embeddings", None)  # T5 has none
+        limit = min(self.by.longest, positions or self.by.longest)
+        most = (positions or 1 << 30) - 1
         asked = [self.tokenizer(self.before + text, truncation=False)["input_ids"] for text in sentences]
         self.notes["sentences"] += len(sentences)
         self.notes["sentences cut"] += sum(len(ids) > limit for ids in asked)
@@ -88,7 +88,7 @@ class Translator:
                     **{name: value.to(self.device) for name, value in inputs.items() if name != "token_type_ids"},
                     num_beams=self.by.beams,
                     do_sample=False,
-                    max_new_tokens=GROWTH * widths[batch[0]] + ROOM,
+                    max_new_tokens=min(most, GROWTH * widths[batch[0]] + ROOM),
                     **({} if self.forced is None else {"forced_bos_token_id": self.forced}),
                 )
             said = self.tokenizer.batch_decode(out, skip_special_tokens=True)

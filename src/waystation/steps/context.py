@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from waystation.backbones import Backbone
 from waystation.errors import InputError
 from waystation.records import digest
-from waystation.steps.records import Keep
+from waystation.steps.records import BY_LANGUAGE, Keep
 from waystation.store import Store
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Context:
             with contextlib.suppress(InputError):  # a damaged one is `store verify`'s affair
                 manifest = self.store.manifest(key)
             if manifest["kind"] == "evaluate":
-                step = {name: value for name, value in manifest["identity"].items() if name != "encodings"}
+                step = {name: value for name, value in manifest["identity"].items() if name not in BY_LANGUAGE}
                 found.setdefault(digest(step), []).append(key)
         return found
 

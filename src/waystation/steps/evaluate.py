@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,22 @@ from waystation.steps.context import Context
 from waystation.steps.records import EvaluateStep, step_id
 from waystation.steps.retrieve import Predictor
 from waystation.store import link
+from waystation.training.pairing import alone
 
 
 def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any]:
     """Write ``language=xx.parquet`` for every language into ``folder``; finished languages survive an interruption."""
     sets = {code: context.encoded(key) for code, key in step.encodings.items()}
+    partners = {code: context.encoded(key) for code, key in step.partners.items()}
     workspace = context.store.workspace(step_id(step))
     _adopt(step, context, workspace)
     checkpoint = context.checkpoint
-    rows = active_rows(np.concatenate([item.tokens for item in sets.values()]), checkpoint.vocabulary)
-    answer = (_predictor if step.retrieval is None else retrieve.predictor)(step, context, rows)
+    read = [item.tokens for item in (*sets.values(), *partners.values())]
+    rows = active_rows(np.concatenate(read), checkpoint.vocabulary)
+    if step.retrieval is None:
+        answer = _predictor(step, context, rows, partners)
+    else:
+        answer = retrieve.predictor(step, context, rows)
     started, tokens, total = time.monotonic(), 0, sum(int(item.offsets[-1]) for item in sets.values())
     details = {}
     for code, encoded in sets.items():
@@ -44,6 +51,8 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         tokens += int(encoded.offsets[-1])
         context.on_progress(tokens / max(1, total), code)
         details[code] = language_details(encoded, len(asked))
+        if code in partners:
+            details[code]["without_translation"] = alone(encoded, partners[code])
     for code in sets:
         link(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
     chosen = {} if step.model is None else context.store.manifest(step.model)
@@ -64,15 +73,17 @@ def _adopt(step: EvaluateStep, context: Context, workspace: Path) -> None:
             manifest = context.store.manifest(key)
             if manifest["numerics"] != context.numerics():
                 continue
-            for code, encoding_of in manifest["identity"]["encodings"].items():
-                if step.encodings.get(code) == encoding_of:
+            others = manifest["identity"]
+            for code, encoding_of in others["encodings"].items():
+                same_partner = step.partners.get(code) == others["partners"].get(code)
+                if step.encodings.get(code) == encoding_of and same_partner:
                     name = f"language={code}.parquet"
                     temporary = workspace / f"{name}.part"
                     link(context.store.folder(key) / name, temporary)
                     os.replace(temporary, workspace / name)
 
 
-def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
+def _predictor(step: EvaluateStep, context: Context, rows: Rows, partners: Mapping[str, Encoded]) -> Predictor:
     form = formats.get(step.format)
     outputs = form.outputs(step.labels, step.scheme)
     states = {code: trunk.stored(context, key) for code, key in step.trunks.items()}
@@ -92,6 +103,8 @@ def _predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
             cutoff=cutoff,
             tokens_per_micro_batch=step.tokens_per_micro_batch,
             trunk=states.get(code),
+            fusion=step.fusion,
+            partners=partners.get(code),
             should_stop=context.should_stop,
         )
         counts = metrics.counts_of(encoded.gold, found).tolist()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -25,15 +25,19 @@ from waystation.records import derive
 from waystation.retention import HEAD, LOG, WEIGHTS
 from waystation.steps.context import Context
 from waystation.steps.recipes import Lora
-from waystation.steps.records import EvaluateStep, TrainStep
+from waystation.steps.records import EvaluateStep, LogitsStep, TrainStep
 from waystation.store import write_json
+
+MLM = "mlm."
+"""Before the names of the weights of the head of masked language modelling, in the file of the head."""
 
 
 @dataclass(frozen=True)
 class Trained:
     """A trained artifact as read back: weights by plain name, the head, the embedding delta.
 
-    ``apart``: the weights without the ``adapters`` of its phases, the first one first.
+    ``apart``: the weights without the ``adapters`` of its phases, the first one first. ``mlm``: the head of masked
+    language modelling, where a phase had one.
     """
 
     checkpoint: Checkpoint
@@ -41,6 +45,7 @@ class Trained:
     head: dict[str, torch.Tensor]
     embedding: EmbeddingDelta
     adapters: tuple[Adapters, ...] = ()
+    mlm: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @cached_property
     def encoder(self) -> dict[str, torch.Tensor]:
@@ -70,7 +75,9 @@ def read(context: Context, key: str | None) -> Trained:
 
     shapes = [Lora.model_validate(shape) for shape in log.get("adapters", ())]
     adapters = tuple(Adapters(shape, part(f"adapters.{at}.")) for at, shape in enumerate(shapes))
-    return Trained(context.checkpoint, part("encoder."), load_file(folder / HEAD), delta, adapters)
+    heads = load_file(folder / HEAD)
+    mlm = {name.removeprefix(MLM): heads.pop(name) for name in sorted(heads) if name.startswith(MLM)}
+    return Trained(context.checkpoint, part("encoder."), heads, delta, adapters, mlm)
 
 
 def write(
@@ -102,7 +109,10 @@ def write(
         "embedding.rows": torch.from_numpy(embedding.rows.astype(np.int64)),
         "embedding.values": embedding.values,
     }
-    for name, content in ((WEIGHTS, tensors), (HEAD, model.head.state_dict())):
+    heads = {**model.head.state_dict(), **{f"{MLM}{name}": value for name, value in parent.mlm.items()}}
+    if "mlm" in model.heads:
+        heads |= {f"{MLM}{name}": value for name, value in model.heads["mlm"].state_dict().items()}
+    for name, content in ((WEIGHTS, tensors), (HEAD, heads)):
         save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, folder / name)
     shapes = {"adapters": [one.lora.model_dump() for one in adapters]} if adapters else {}
     write_json(folder / LOG, {"embedding_factor": embedding.factor, **shapes, **log})
@@ -110,7 +120,7 @@ def write(
 
 def build(
     context: Context,
-    step: TrainStep | EvaluateStep,
+    step: TrainStep | LogitsStep | EvaluateStep,
     trained: Trained,
     rows: Rows,
     layers: int | None,
@@ -128,10 +138,12 @@ def build(
     encoder = context.checkpoint.encoder(
         rows, trained.embedding, layers, dropout, attention_dropout, trained.with_adapters(below), frozen
     )
-    form = formats.get(step.format)
     torch.manual_seed(head_seed)
-    head = form.head(encoder.hidden, len(form.outputs(step.labels, step.scheme)), dropout)
-    if isinstance(step, EvaluateStep):
+    head: torch.nn.Module = torch.nn.Identity()  # text alone has no head of a task
+    if step.format != "mlm":
+        form = formats.get(step.format)
+        head = form.head(encoder.hidden, len(form.outputs(step.labels, step.scheme)), dropout)
+    if not isinstance(step, TrainStep):
         head.load_state_dict(trained.head)
     if lora is not None:
         low_rank.attach(encoder, lora, derive(head_seed, "adapters"), kept)

@@ -127,13 +127,24 @@ class Fusion(Record):
     """FILTER (Fang et al. 2020): ``local`` blocks apart, ``fused`` over a text and its translation, the rest apart.
 
     ``alpha``, ``temperature``: weight of self-teaching by a model trained without it, and the softness of what it
-    teaches; 0: no teacher.
+    teaches; 0: no teacher. ``languages`` that an epoch shows an example in: ``every`` one, or ``one`` drawn at random;
+    None: as published, one in tagging and else every.
     """
 
     local: Annotated[int, IDENTITY] = Field(default=1, ge=0)
     fused: Annotated[int, IDENTITY] = Field(default=1, ge=0)
     alpha: Annotated[float, IDENTITY] = Field(default=0.0, ge=0, le=1)
     temperature: Annotated[float, IDENTITY] = Field(default=1.0, gt=0)
+    languages: Annotated[Literal["every", "one"] | None, IDENTITY] = None
+
+    def settled(self, format: str) -> Fusion:
+        """The same with everything decided, and without what has no effect, for a task of this format."""
+        languages = self.languages or ("one" if format == "tagging" else "every")
+        return self.model_copy(update={"languages": languages, **({} if self.alpha else {"temperature": 1.0})})
+
+    def teacher(self) -> Fusion:
+        """How the model is trained that teaches."""
+        return self.model_copy(update={"alpha": 0.0, "temperature": 1.0})
 
 
 class Mlm(Record):

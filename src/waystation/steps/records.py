@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from waystation.errors import InputError
 from waystation.records import EXECUTION, IDENTITY, Record, digest, identity
-from waystation.steps.recipes import Recipe, Subset
+from waystation.steps.recipes import Fusion, Recipe, Subset
 from waystation.steps.translation import Translation
 from waystation.tasks.task import FormatName, Split, Task
 
+BY_LANGUAGE = ("encodings", "partners")
+"""Fields of an evaluation that differ between its languages."""
+
 Phase = Literal["intermediate", "target"]
 Precision = Literal["fp32", "bf16"]
+Pooling = Literal["mean", "first"]
 Keep = Literal["heads", "deltas", "all"]
 """What stays of a trained model once no step needs it: its head; encoder and embedding rows too; the full state too."""
 
 
 class Retrieval(Record):
-    """How sentences are embedded and looked up.
+    """How translations are looked up, whatever layer the sentences are read from.
 
-    ``layer``: k the output of block k, -1 that of the last. ``pooling``: the mean over all tokens, special ones
-    included, or the first token. ``direction``: which side asks; ``mining`` looks in both directions for the pairs
-    among sentences most of which have no translation. ``index``: a string for faiss's index_factory ("IVF4096,Flat"),
-    for pools of millions; None searches exactly.
+    ``prefix`` stands before every sentence. ``direction``: which side asks; ``mining`` looks in both directions for the
+    pairs among sentences most of which have no translation. ``index``: a string for faiss's index_factory
+    ("IVF4096,Flat"), for pools of millions; None searches exactly.
     """
 
-    layer: Annotated[int, IDENTITY]
-    pooling: Annotated[Literal["mean", "first"], IDENTITY]
     prefix: Annotated[str, IDENTITY]
     direction: Annotated[Literal["from-english", "to-english", "mining"], IDENTITY]
     index: Annotated[str | None, IDENTITY] = None
@@ -39,11 +40,50 @@ class Retrieval(Record):
             raise ValueError("index is for looking up translations; mining searches exactly")
         return self
 
+
+class Reading(Retrieval):
+    """How sentences are embedded and looked up.
+
+    ``layer``: k the output of block k, -1 that of the last. ``pooling``: the mean over all tokens, special ones
+    included, or the first token.
+    """
+
+    layer: Annotated[int, IDENTITY]
+    pooling: Annotated[Pooling, IDENTITY]
+
     def blocks(self, depth: int) -> int:
         """How many of ``depth`` blocks the layer needs. Raises InputError where there is no such layer."""
-        if not 1 <= abs(self.layer) <= depth:
-            raise InputError(f"layer {self.layer}: the encoder has 1 to {depth}, or from the end -1 to {-depth}")
-        return self.layer if self.layer > 0 else depth + 1 + self.layer
+        return block(self.layer, depth)
+
+
+class Swept(Retrieval):
+    """The same at the layer and with the pooling that were the best in the sweep of this identity."""
+
+    sweep: Annotated[str, IDENTITY]
+
+
+class Sweep(Record):
+    """Layers (None, in files ``all``: every block) and poolings to try in the languages ``on``, which choose."""
+
+    layers: Annotated[tuple[int, ...] | None, IDENTITY] = Field(default=None, min_length=1)
+    poolings: Annotated[tuple[Pooling, ...], IDENTITY] = Field(default=("mean", "first"), min_length=1)
+    on: Annotated[tuple[str, ...], EXECUTION] = Field(min_length=1)
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _every_block(cls, value: Any) -> Any:
+        return None if value == "all" else value
+
+    def blocks(self, depth: int) -> list[int]:
+        """The layers as blocks of ``depth``, lowest first. Raises InputError where there is no such layer."""
+        return sorted({block(layer, depth) for layer in self.layers or range(1, depth + 1)})
+
+
+def block(layer: int, depth: int) -> int:
+    """The block of ``depth`` whose output a layer is, from 1. Raises InputError where there is none."""
+    if not 1 <= abs(layer) <= depth:
+        raise InputError(f"layer {layer}: the encoder has 1 to {depth}, or from the end -1 to {-depth}")
+    return layer if layer > 0 else depth + 1 + layer
 
 
 class TranslateStep(Record):
@@ -107,8 +147,8 @@ class TrainStep(Record):
     """One training phase: backbone or parent model → model (a delta on the backbone).
 
     ``also``: further encodings of the same task, in other languages or translated; ``parts``: further tasks;
-    ``texts``: encodings of plain text by language, for masked language modelling; ``teacher``: the training whose
-    logits teach (FILTER's second phase).
+    ``texts``: encodings of plain text by language, for masked language modelling; ``teacher``: the logits that teach
+    (FILTER's second phase), of the same encodings.
     """
 
     kind: Annotated[Literal["train"], IDENTITY] = "train"
@@ -130,6 +170,25 @@ class TrainStep(Record):
     seed: Annotated[int, IDENTITY]
     precision: Annotated[Precision, IDENTITY] = "fp32"
     trunk: Annotated[str | None, EXECUTION] = None
+
+
+class LogitsStep(Record):
+    """What a model that was trained with ``fusion`` says of texts beside their originals, for another to learn from.
+
+    ``encodings``: of the originals first, then of their translations.
+    """
+
+    kind: Annotated[Literal["logits"], IDENTITY] = "logits"
+    version: Annotated[int, IDENTITY] = 1
+    task: Annotated[str, EXECUTION]
+    format: Annotated[FormatName, IDENTITY]
+    labels: Annotated[tuple[str, ...], IDENTITY]
+    scheme: Annotated[str, IDENTITY]
+    model: Annotated[str, IDENTITY]
+    fusion: Annotated[Fusion, IDENTITY]
+    encodings: Annotated[tuple[str, ...], IDENTITY]
+    precision: Annotated[Precision, IDENTITY] = "fp32"
+    tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
 
 
 class TrunkStep(Record):
@@ -167,10 +226,30 @@ class AdoptStep(Record):
     source: Annotated[str, EXECUTION]
 
 
+class SweepStep(Record):
+    """Scores of one model on a retrieval target at several layers and poolings, in the languages that choose.
+
+    ``model`` None is the ``backbone`` itself.
+    """
+
+    kind: Annotated[Literal["sweep"], IDENTITY] = "sweep"
+    version: Annotated[int, IDENTITY] = 1
+    task: Annotated[str, EXECUTION]
+    model: Annotated[str | None, IDENTITY]
+    backbone: Annotated[dict[str, Any] | None, IDENTITY] = None
+    encodings: Annotated[dict[str, str], IDENTITY]
+    retrieval: Annotated[Retrieval, IDENTITY]
+    sweep: Annotated[Sweep, IDENTITY]
+    precision: Annotated[Precision, IDENTITY] = "fp32"
+    tokens_per_micro_batch: Annotated[int, EXECUTION] = 1024
+
+
 class EvaluateStep(Record):
     """Predictions of one model on one target in all languages of the study, no training.
 
-    ``model`` None is the ``backbone`` itself, which nothing but retrieval can use.
+    ``model`` None is the ``backbone`` itself, which nothing but retrieval can use. With ``fusion`` texts are read
+    beside their translations into the source language: ``partners``, encodings by language; where there is none, the
+    text itself.
     """
 
     kind: Annotated[Literal["evaluate"], IDENTITY] = "evaluate"
@@ -182,7 +261,9 @@ class EvaluateStep(Record):
     model: Annotated[str | None, IDENTITY]
     backbone: Annotated[dict[str, Any] | None, IDENTITY] = None
     encodings: Annotated[dict[str, str], IDENTITY]
-    retrieval: Annotated[Retrieval | None, IDENTITY] = None
+    retrieval: Annotated[Reading | Swept | None, IDENTITY] = None
+    fusion: Annotated[Fusion | None, IDENTITY] = None
+    partners: Annotated[dict[str, str], IDENTITY] = Field(default_factory=dict)
     precision: Annotated[Precision, IDENTITY] = "fp32"
     frozen: Annotated[int | None, EXECUTION] = None
     trunks: Annotated[dict[str, str], EXECUTION] = Field(default_factory=dict)
@@ -190,7 +271,7 @@ class EvaluateStep(Record):
 
     def all_but_languages(self) -> str:
         """Digest of what evaluations of one model on one target have in common, whatever their languages."""
-        return digest({name: value for name, value in identity(self).items() if name != "encodings"})
+        return digest({name: value for name, value in identity(self).items() if name not in BY_LANGUAGE})
 
 
 class ImportStep(Record):
@@ -207,7 +288,7 @@ class ImportStep(Record):
     encodings: Annotated[dict[str, str], IDENTITY]
 
 
-Step = TranslateStep | EncodeStep | TrunkStep | AdoptStep | TrainStep | EvaluateStep
+Step = TranslateStep | EncodeStep | TrunkStep | AdoptStep | TrainStep | LogitsStep | SweepStep | EvaluateStep
 
 
 def needs(step: Step) -> tuple[str, ...]:
@@ -220,8 +301,14 @@ def needs(step: Step) -> tuple[str, ...]:
         found += [key for part in step.parts for key in part.encodings]
     elif isinstance(step, TrunkStep):
         found = [step.source, step.encoding]
+    elif isinstance(step, LogitsStep):
+        found = [step.model, *step.encodings]
+    elif isinstance(step, SweepStep):
+        found = [step.model, *step.encodings.values()]
     elif isinstance(step, EvaluateStep):
-        found = [step.model, *step.encodings.values(), *step.trunks.values()]
+        found = [step.model, *step.encodings.values(), *step.partners.values(), *step.trunks.values()]
+        if isinstance(step.retrieval, Swept):
+            found.append(step.retrieval.sweep)
     return tuple(key for key in found if key is not None)
 
 

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from waystation.evaluation.embed import embed
 from waystation.formats.encoding import Encoded
 from waystation.formats.retrieval import LEFT, RIGHT
+from waystation.models.encoder import Encoder
 from waystation.models.vocabulary import Rows, lookup
 from waystation.predictions import Columns
 from waystation.scoring import metrics
 from waystation.scoring import retrieval as search
 from waystation.steps import models
 from waystation.steps.context import Context
-from waystation.steps.records import EvaluateStep, Retrieval
+from waystation.steps.records import EvaluateStep, Reading, Retrieval, Swept
 
 Predictor = Callable[[str, Encoded], Columns]
 """From a language's code and encoding to its predictions."""
@@ -31,14 +32,10 @@ def predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
     and ``score`` (the margin) nan where no pair was mined. ``counts`` hold the pairs at the threshold that is best on
     these very data.
     """
-    asked = step.retrieval
-    assert asked is not None
-    checkpoint = context.checkpoint
-    blocks = asked.blocks(context.backbone.layers or int(checkpoint.config.num_hidden_layers))
-    trained = models.read(context, step.model)
-    encoder = checkpoint.encoder(rows, trained.embedding, blocks, 0.0, 0.0, trained.encoder)
-    encoder.to(context.accelerator.device)
-    places = lookup(rows, checkpoint.vocabulary)
+    assert step.retrieval is not None
+    asked = reading(context, step.retrieval)
+    encoder = opened(context, step.model, rows, asked.blocks(depth(context)))
+    places = lookup(rows, context.checkpoint.vocabulary)
 
     def answer(code: str, encoded: Encoded) -> Columns:
         vectors = embed(
@@ -52,6 +49,26 @@ def predictor(step: EvaluateStep, context: Context, rows: Rows) -> Predictor:
         return look_up(encoded, vectors, asked)
 
     return answer
+
+
+def reading(context: Context, asked: Reading | Swept) -> Reading:
+    """With the layer and the pooling that its sweep chose, where it has one."""
+    if isinstance(asked, Reading):
+        return asked
+    chosen, rest = context.store.manifest(asked.sweep)["chosen"], asked.model_dump(exclude={"sweep"})
+    return Reading(layer=chosen["layer"], pooling=chosen["pooling"], **rest)
+
+
+def depth(context: Context) -> int:
+    """How many blocks the study's backbone has."""
+    return context.backbone.layers or int(context.checkpoint.config.num_hidden_layers)
+
+
+def opened(context: Context, model: str | None, rows: Rows, blocks: int) -> Encoder:
+    """The lowest ``blocks`` of a trained model, or of the backbone itself, over these rows of its embedding."""
+    trained = models.read(context, model)
+    encoder = context.checkpoint.encoder(rows, trained.embedding, blocks, 0.0, 0.0, trained.encoder)
+    return encoder.to(context.accelerator.device)
 
 
 def asking(encoded: Encoded, asked: Retrieval) -> npt.NDArray[np.int64]:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 
 from waystation.errors import InputError
-from waystation.formats.encoding import Encoded, Reads, ranges
+from waystation.formats.encoding import Encoded, Reads, offsets_of, ranges
 from waystation.models.encoder import TaskModel
 from waystation.records import derive
-from waystation.steps.recipes import Subset
+from waystation.steps.recipes import Fusion, Subset
 
 Indices = npt.NDArray[np.int64]
 
@@ -33,11 +33,22 @@ class Batch:
     targets: torch.Tensor
     states: torch.Tensor | None = None
 
-    def logits(self, model: TaskModel, device: torch.device, head: str = "") -> torch.Tensor:
-        """The logits [S, C] of one of the model's heads for this batch."""
+    @property
+    def sizes(self) -> Indices:
+        """How many of the rows that the head reads are of each window: int64 [B], sum S."""
+        bounds = offsets_of(np.array(self.lengths))
+        return np.diff(bounds if self.rows is None else np.searchsorted(self.rows.numpy(), bounds))
+
+    def logits(
+        self, model: TaskModel, device: torch.device, head: str = "", fusion: Fusion | None = None
+    ) -> torch.Tensor:
+        """The logits [S, C] of one of the model's heads for this batch.
+
+        ``fusion``: its windows are pairs, and the two of a pair follow one another.
+        """
         parts = (self.types, self.rows, self.states)
         types, rows, states = (None if part is None else part.to(device) for part in parts)
-        found: torch.Tensor = model(self.tokens.to(device), self.lengths, types, rows, states, head)
+        found: torch.Tensor = model(self.tokens.to(device), self.lengths, types, rows, states, head, fusion)
         return found
 
 
