@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from waystation import backbones
 from waystation.errors import InputError
 from waystation.plan import Plan
 from waystation.retention import worthwhile
-from waystation.steps.records import AdoptStep, EncodeStep, TrainStep, TranslateStep, TrunkStep
+from waystation.steps.records import (
+    AdoptStep,
+    EncodeStep,
+    LogitsStep,
+    Reading,
+    SweepStep,
+    Swept,
+    TrainStep,
+    TranslateStep,
+    TrunkStep,
+)
 from waystation.tasks import sources
 from waystation.tasks.sizes import expected_size, expected_text_size
 from waystation.tasks.translation.fields import fields
@@ -67,6 +78,8 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
             found[node.id] = Cost(size.tokens, flops, kept.get(node.id, 0.0), flops / rate + 1.0)
         elif isinstance(step, TrainStep):
             size = lengths(step.encoding)
+            if step.recipe.fusion is not None:
+                size = size.beside([lengths(key) for key in (step.encoding, *step.also)])
             tokens = _training_tokens(step, size)
             below = shape.model_copy(update={"layers": step.recipe.frozen or 0})
             learning = shape.model_copy(update={"layers": shape.layers - below.layers})
@@ -76,28 +89,41 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
             rows = min(250_000.0, 30 * size.tokens**0.5)
             stored = 4.0 * (shape.block_parameters + shape.hidden * (rows + 600))
             found[node.id] = Cost(tokens, flops, stored, flops / rate + 1.0)
+        elif isinstance(step, LogitsStep):
+            first, *others = (lengths(key) for key in step.encodings)
+            sizes = [size.beside([first]) for size in (first, *others)]
+            flops = sum(shape.flops(size.tokens, size.mean, training=False) for size in sizes)
+            # two or so numbers a token at most, as for spans
+            tokens = sum(size.tokens for size in sizes)
+            found[node.id] = Cost(tokens, flops, 4.0 * tokens, flops / rate + 1.0)
+        elif isinstance(step, SweepStep):
+            sizes = [lengths(key) for key in step.encodings.values()]
+            used = shape.model_copy(update={"layers": step.sweep.blocks(shape.layers)[-1]})
+            flops = sum(used.flops(size.tokens, size.mean, training=False) for size in sizes)
+            found[node.id] = Cost(sum(size.tokens for size in sizes), flops, 1e4, flops / rate + 1.0)
         else:
             sizes = [lengths(key) for key in step.encodings.values()]
+            if step.fusion is not None:
+                beside = [lengths(step.partners.get(code, key)) for code, key in step.encodings.items()]
+                sizes = [size.beside([other]) for size, other in zip(sizes, beside, strict=True)]
             tokens = sum(size.tokens for size in sizes)
             used = shape
             if step.trunks and all(key in kept for key in step.trunks.values()):
                 used = shape.model_copy(update={"layers": shape.layers - (step.frozen or 0)})
-            elif deepest := _deepest(step, made, shape.layers):  # blocks above the layer that is read are not computed
-                used = shape.model_copy(update={"layers": deepest})
+            elif step.retrieval is not None:  # blocks above the layer that is read are not computed
+                used = shape.model_copy(update={"layers": _deepest(step.retrieval, made, shape.layers)})
             flops = sum(used.flops(size.tokens, size.mean, training=False) for size in sizes)
             found[node.id] = Cost(tokens, flops, 12.0 * sum(size.words for size in sizes), flops / rate + 1.0)
     return found
 
 
-def _deepest(step: SweepStep | EvaluateStep, made: Plan, depth: int) -> int | None:
-    """The highest block that a retrieval target may be read from: of a sweep that is to choose, the highest tried."""
-    if isinstance(step, SweepStep):
-        return step.sweep.blocks(depth)[-1]
-    if isinstance(step.retrieval, Swept):
-        swept = made.nodes[step.retrieval.sweep].step
-        assert isinstance(swept, SweepStep)
-        return _deepest(swept, made, depth)
-    return None if step.retrieval is None else step.retrieval.blocks(depth)
+def _deepest(asked: Reading | Swept, made: Plan, depth: int) -> int:
+    """The highest block that is read at most: of a sweep that is to choose, the highest that it tries."""
+    if isinstance(asked, Reading):
+        return asked.blocks(depth)
+    step = made.nodes[asked.sweep].step
+    assert isinstance(step, SweepStep)
+    return step.sweep.blocks(depth)[-1]
 
 
 def _training_tokens(step: TrainStep, size: _Size) -> float:
@@ -116,6 +142,10 @@ class _Size:
     @property
     def mean(self) -> float:
         return self.tokens / max(1, self.examples)
+
+    def beside(self, others: Sequence[_Size]) -> _Size:
+        """The same examples, each with a text of one of the others, whichever."""
+        return replace(self, tokens=self.tokens + self.examples * sum(one.mean for one in others) / len(others))
 
 
 class _Lengths:

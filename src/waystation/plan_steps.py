@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from waystation import backbones, study_checks
 from waystation.backbones import Backbone
+from waystation.errors import InputError
 from waystation.records import canonical
-from waystation.steps.recipes import Mlm, Recipe
+from waystation.steps.recipes import Fusion, Mlm, Recipe
 from waystation.steps.records import (
     AdoptStep,
     EncodeStep,
     EvaluateStep,
+    LogitsStep,
     Part,
     Phase,
     Reading,
-    Swept,
     SweepStep,
+    Swept,
     TrainStep,
     TrunkStep,
 )
@@ -105,6 +107,11 @@ class Builder:
         texts = self._texts(use, recipe)
         if use.task:
             encodings = self._lessons(use, recipe)
+            if recipe.fusion is not None:
+                encodings += self._translations(use, recipe).values()
+                if len(encodings) < 2:
+                    text = "fusion reads training texts beside their translations, and there are none"
+                    raise InputError(f"'{use.label}': {text}; translate them, or name languages with the same rows")
             task = study.find(use.trained_on)
             labels, format, scheme = study.labels_of(use), task.format, _scheme(task)
         else:
@@ -130,7 +137,33 @@ class Builder:
             precision=study.precision,
             trunk=trunk,
         )
+        if recipe.fusion is not None and recipe.fusion.alpha:
+            step = step.model_copy(update={"teacher": self._teacher(step, recipe.fusion, name)})
         return self.made.add(step, f"train {name}")
+
+    def _teacher(self, step: TrainStep, fusion: Fusion, name: str) -> str:
+        """What the same training without a teacher says of the texts that it was trained on."""
+        alone = step.recipe.model_copy(update={"fusion": fusion.teacher()})
+        logits = LogitsStep(
+            task=step.task,
+            format=step.format,
+            labels=step.labels,
+            scheme=step.scheme,
+            model=self.made.add(step.model_copy(update={"recipe": alone}), f"train the teacher of {name}"),
+            fusion=fusion.teacher(),
+            encodings=(step.encoding, *step.also),
+            precision=step.precision,
+            tokens_per_micro_batch=step.recipe.tokens_per_micro_batch,
+        )
+        return self.made.add(logits, f"teach {name}")
+
+    def _translations(self, use: Use, recipe: Recipe) -> dict[str, str]:
+        """Encodings of the training examples in other languages, for fusion; tags are not needed there."""
+        return {}
+
+    def _partners(self, use: Use, recipe: Recipe, codes: tuple[str, ...]) -> dict[str, str]:
+        """Encodings of the test examples of these languages in the source language, for fusion; no labels needed."""
+        return {}
 
     def _lessons(self, use: Use, recipe: Recipe) -> list[str]:
         """Encodings of the examples that a use is trained on, by language."""
@@ -195,10 +228,12 @@ class Builder:
                 code: self._encode(use.task, "test", code, labels, use.labels, recipe, prefix) for code in codes
             },
             retrieval=retrieval,
+            fusion=None if retrieval else recipe.fusion,
+            partners=self._partners(use, recipe, codes) if recipe.fusion and not retrieval else {},
             precision=self.study.precision,
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
         )
-        if model is not None and retrieval is None and recipe.frozen is not None:
+        if model is not None and retrieval is None and recipe.frozen is not None and recipe.fusion is None:
             step = self._through_trunk(step, model, recipe)
         return self.made.add(step, f"evaluate {chain}")
 
@@ -316,8 +351,11 @@ class Builder:
                 changes["mlm"] = None
             elif recipe.mlm is None:
                 changes["mlm"] = Mlm()
-            if use.task and self.study.find(use.task).format not in WINDOWED:
+            format = self.study.find(use.task).format if use.task else "mlm"
+            if use.task and format not in WINDOWED:
                 changes["stride"] = 0
+            if recipe.fusion is not None:
+                changes["fusion"] = None if format in ("mlm", "retrieval") else recipe.fusion.settled(format)
             self._recipes[key] = recipe.model_copy(update=changes)
         return self._recipes[key]
 

@@ -24,6 +24,7 @@ def recipe_problems(
     None where it is not known yet; ``matched``: the arms are to be equal in updates.
     """
     found = [*_unfreezing_problems(recipe, layers), *_loss_problems(recipe, format, labels)]
+    found += _fusion_problems(recipe, format, layers)
     if recipe.biases_only and recipe.lora is not None:
         found.append((("biases_only",), "LoRA leaves the encoder as it is, its biases too; leave out one of them"))
     if recipe.layer_decay != 1 and recipe.lora is not None:
@@ -56,6 +57,16 @@ def _unfreezing_problems(recipe: Recipe, layers: int | None) -> list[Problem]:
     elif number > recipe.updates:
         found.append((("unfreezing", "groups"), f"{number} cycles do not fit into {recipe.updates} updates"))
     return found
+
+
+def _fusion_problems(recipe: Recipe, format: str, layers: int | None) -> list[Problem]:
+    asked = recipe.fusion
+    if asked is None:
+        return []
+    if layers is not None and asked.local + asked.fused > layers:
+        text = f"{asked.local} local and {asked.fused} fused blocks, the backbone has {layers}; lower one of them"
+        return [(("fusion",), text)]
+    return []
 
 
 def _loss_problems(recipe: Recipe, format: str, labels: Sequence[str]) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -14,6 +15,8 @@ from tiny import tiny_checkpoint  # noqa: E402
 from waystation.models import alignment  # noqa: E402
 from waystation.models.alignment import align, layer_of  # noqa: E402
 from waystation.models.backbone import Checkpoint, load_tokenizer  # noqa: E402
+from waystation.tasks.mini.carriers import formats, lexicon  # noqa: E402
+from waystation.tasks.translation.projection import entities, project  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -68,3 +71,48 @@ def test_it_stops_when_asked(opened) -> None:
     pairs = list(zip(sentences(4, seed=1), sentences(4, seed=2), strict=True))
     with pytest.raises(alignment.Stopped):
         align(pairs, *opened, CPU, tokens_per_batch=1, should_stop=lambda: True)
+
+
+# The real thing: parallel sentences of the mini corpus, whose entities are known on both sides
+
+KINDS = {"CITY": "PLACE", "ILLNESS": "ILLNESS", "REMEDY": "REMEDY", "TITLE": "TITLE", "THING": "THING"}
+
+
+def filled(carrier: str, language: str, turn: int) -> tuple[list[str], list[str]]:
+    """Words and IOB2 tags of a carrier; the n-th slot of a kind takes row n + ``turn`` of the lexicon."""
+    nth, words, tags = Counter[str](), [], []
+    for word in carrier.split():
+        slot = word.strip("{}")
+        fillers = lexicon("test", language).get(slot) if word.startswith("{") else None
+        parts = fillers[(turn + nth[slot]) % len(fillers)].split() if fillers else ["7" if slot == "NUMBER" else word]
+        nth[slot] += 1
+        words += parts
+        kind = KINDS.get(slot)
+        tags += [f"B-{kind}"] + [f"I-{kind}"] * (len(parts) - 1) if kind else ["O"]
+    return words, tags
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("language", "least"), [("de", 0.95), ("ru", 0.85)])
+def test_entities_find_their_translations_through_the_bundled_encoder(language: str, least: float) -> None:
+    from waystation import places
+    from waystation.backbones import Backbone
+    from waystation.errors import InputError
+    from waystation.models.backbone import checkpoint_folder
+
+    try:
+        folder = checkpoint_folder(Backbone(id="bundled"), places.cache_folder())
+    except InputError as problem:
+        pytest.skip(f"the bundled backbone is not here: {problem}")
+    pairs = [
+        (filled(carrier["en"], "en", turn), filled(carrier[language], language, turn))
+        for carrier in formats()["parallel"]
+        for turn in (0, 1)
+    ]
+    found = align([(own[0], other[0]) for own, other in pairs], Checkpoint(folder), load_tokenizer(folder), CPU)
+    right = given = true = 0
+    for (own, other), links in zip(pairs, found, strict=True):
+        gold, tags = set(entities(other[1])), project(own[1], len(other[0]), links, Counter(), False)
+        made = set(entities(tags or ()))
+        right, given, true = right + len(gold & made), given + len(made), true + len(gold)
+    assert 2 * right / (given + true) >= least

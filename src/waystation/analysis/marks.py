@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from waystation import chains, study_checks
+from waystation.plan import Chain, Plan
+from waystation.steps.records import Swept
+from waystation.store import Store
 from waystation.study import Study
 from waystation.tasks.task import Split
 from waystation.uses import Use
@@ -13,6 +17,25 @@ FIXED = "fixed system"
 
 JOINT = "joint training"
 """Mark of an arm that trains the target on other languages than the source too: no zero-shot transfer."""
+
+
+CHOSEN = "chosen on this language"
+"""Mark of a language whose scores chose what all are read with: shown, and in no average."""
+
+
+def choosing(study: Study, target: str) -> tuple[str, ...]:
+    """Languages that chose the layer and the pooling of a retrieval target; none for other targets."""
+    use = next(use for use in study.target if use.label == target)
+    return study_checks.choosing(study.find(use.task), use.retrieval)
+
+
+def choice(made: Plan, chain: Chain, store: Store) -> list[str]:
+    """The mark of a chain whose sentences are read as a sweep chose, which says how that is."""
+    asked = chains.evaluation(made, chain).retrieval
+    if not isinstance(asked, Swept) or not store.has(asked.sweep):
+        return []
+    chosen = store.manifest(asked.sweep)["chosen"]
+    return [f"layer {chosen['layer']}, {chosen['pooling']} pooling, chosen on {', '.join(chosen['scores'])}"]
 
 
 def marks_of(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from waystation import chains, places
-from waystation.analysis.marks import FIXED, JOINT, marks_of
+from waystation.analysis.marks import CHOSEN, FIXED, JOINT, choice, choosing, marks_of
 from waystation.chains import Imported
 from waystation.errors import InputError
 from waystation.plan import Chain, Plan, plan
@@ -144,6 +144,7 @@ def gains(
         classes[key] = {phase: opened.manifest(step)["numerics"] for phase, step in _made_by(chain, made, opened)}
         chosen = {"checkpoint selected": manifest.get("selected_on"), "cutoff chosen": manifest.get("cutoff_on")}
         selected[key] = [f"{what} on {code}" for what, code in chosen.items() if code is not None]
+        selected[key] += choice(made, chain, opened)
         found.scores += scores[key].values()
         found.languages.setdefault(chain.target, manifest["languages"])
     imported = chains.imported(made, opened)
@@ -272,7 +273,7 @@ def _scores(study: Study, chain: Chain | Imported, manifest: dict[str, Any], sto
 
 
 def _rows(study: Study, intermediate: str, target: str, pairs: Pairs, marks: tuple[str, ...]) -> Iterable[Row]:
-    first = next(iter(pairs.values()))[0]
+    first, chose = next(iter(pairs.values()))[0], choosing(study, target)
     for metric, language in first:
         ours = [with_[metric, language].score for with_, _ in pairs.values()]
         theirs = [without[metric, language].score for _, without in pairs.values()]
@@ -290,15 +291,20 @@ def _rows(study: Study, intermediate: str, target: str, pairs: Pairs, marks: tup
             seeds=len(pairs),
             estimand=None,
             verdict=None,
-            marks=(*(("source language",) if language == study.source else ()), *marks),
+            marks=(
+                *(("source language",) if language == study.source else ()),
+                *((CHOSEN,) if language in chose else ()),
+                *marks,
+            ),
         )
 
 
 def _averages(study: Study, group: str, intermediate: str, target: str, pairs: Pairs) -> Iterable[Average]:
-    first = next(iter(pairs.values()))[0]
+    first, chose = next(iter(pairs.values()))[0], choosing(study, target)
     by_metric: dict[str, list[str]] = defaultdict(list)
     for metric, language in first:
-        by_metric[metric].append(language)
+        if language not in chose:
+            by_metric[metric].append(language)
     for metric, codes in by_metric.items():
         without_source = [code for code in codes if code != study.source]
         for over, members in (("zero-shot languages", without_source), ("all languages", codes)):

@@ -126,5 +126,5 @@ def _below(encoder: Encoder, states: torch.Tensor, lengths: list[int]) -> torch.
     """Kept states of all tokens [N, H], as they would be if this block were the last."""
     flat = states[0] if encoder.packed else states[packing.inside(lengths, states.device)]
     norm = getattr(encoder.model, "final_norm", None)
-    found: torch.Tensor = flat if norm is None else norm(flat)  # type: ignore[operator]
+    found: torch.Tensor = flat if norm is None else norm(flat)
     return found

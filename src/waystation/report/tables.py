@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from waystation import languages
-from waystation.analysis.marks import FIXED
+from waystation.analysis.marks import CHOSEN, FIXED
 from waystation.analysis.table import Average, Gains, Row, metric_names
 from waystation.errors import InputError
 from waystation.report.figures import points
@@ -25,6 +25,7 @@ MARKS = {
     "trained on a piece of the official test set": "the data at hand are part of a test set: never test on that set",
     "trained on a piece of the official validation set": "the data at hand are part of the official validation set",
     "trained elsewhere": "the intermediate is a checkpoint that was fine-tuned elsewhere, on what is not known here",
+    CHOSEN: "its scores chose the layer and the pooling that all languages are read with; in no average",
     FIXED: "imported predictions of one system, without seeds, against the mean of the baseline's seeds",
     "other numerics class": "chain and baseline ran on different hardware or library versions",
 }
@@ -46,6 +47,8 @@ def explain(mark: str) -> str:
         return "the checkpoint was the best on examples held out of the training data in this language"
     if mark.startswith("cutoff chosen on "):
         return "labels, or no answer, are predicted at the cutoff that was best on held-out examples in this language"
+    if mark.startswith("layer "):
+        return "read by all arms: the best of a sweep with the baseline, in languages that count in no average"
     return MARKS.get(mark, "")
 
 

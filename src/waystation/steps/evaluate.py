@@ -51,8 +51,8 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         tokens += int(encoded.offsets[-1])
         context.on_progress(tokens / max(1, total), code)
         details[code] = language_details(encoded, len(asked))
-        if code in partners:
-            details[code]["without_translation"] = alone(encoded, partners[code])
+        if step.fusion is not None:  # texts that were read beside themselves
+            details[code]["alone"] = alone(encoded, partners.get(code))
     for code in sets:
         link(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
     chosen = {} if step.model is None else context.store.manifest(step.model)

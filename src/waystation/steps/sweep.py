@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def _points(
     step: SweepStep,
     encoder: Encoder,
     rows: Rows,
-    readings: list[tuple[int, str]],
+    readings: Sequence[tuple[int, str]],
     encoded: Encoded,
     context: Context,
 ) -> list[float]:

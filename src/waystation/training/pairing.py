@@ -74,9 +74,9 @@ def beside(encoded: Encoded, partners: Encoded | None) -> Pairs:
     return _once(pair(joined([encoded, partners]), own, np.where(place < 0, own, place + len(encoded))))
 
 
-def alone(encoded: Encoded, partners: Encoded) -> int:
+def alone(encoded: Encoded, partners: Encoded | None) -> int:
     """How many examples have no partner."""
-    return int((_places(encoded.ids, partners.ids) < 0).sum())
+    return int((_places(encoded.ids, partners.ids if partners else []) < 0).sum())
 
 
 def _once(made: Pairs) -> Pairs:
