@@ -26,10 +26,20 @@ ARMS = {
         {"name": "lm", "mlm": {"text": ["towns", "names"]}, "recipe": {"mlm": {"softmax": "sampled", "sampled": 5}}},
         {"task": "names", "after": [{"mlm": {"text": "towns", "languages": ["de"]}}], "name": "lm-names"},
         {"task": "names", "mlm": {"text": "towns"}, "recipe": {"mlm": {"share": 0.5}}},
+        {"task": "mood", "translate": {"languages": ["de", "sw"], "by": "identity"}, "name": "mood-thrice"},
+        {"name": "only", "target": {"translate": {"languages": ["de"], "by": "identity", "original": False}}},
+        {
+            "name": "filter",
+            "target": {
+                "translate": {"languages": ["de"], "by": "identity"},
+                "translate_test": {"by": "identity"},
+                "recipe": {"fusion": {"local": 0, "fused": 1, "alpha": 0.5}},
+            },
+        },
     ]
 }
 
-ARM_NAMES = {"mood+names", "all-three", "joint", "slow", "lm", "lm-names", "names-mlm"}
+ARM_NAMES = {"mood+names", "all-three", "joint", "slow", "lm", "lm-names", "names-mlm", "mood-thrice", "only", "filter"}
 
 
 def written(folder, backbone, **changes):
@@ -109,6 +119,26 @@ def test_text_alone_beside_a_task_and_before_one(done):
     assert sampled < full, "a full softmax trains every row of the vocabulary"
 
 
+def test_what_is_translated_is_trained_on(done):
+    _, made, store = done
+    thrice, only = training(made, "mood-thrice"), training(made, "only+towns")
+    assert store.manifest(thrice.id)["examples"] == 3 * 20 and len(thrice.step.also) == 2
+    encoded = store.manifest(only.step.encoding)
+    assert encoded["synthetic"] and encoded["translated_by"] == "identity" and not only.step.also
+    assert store.manifest(only.id)["examples"] == encoded["carried"]["kept"] > 30
+
+
+def test_filter_learns_from_its_teacher_and_reads_tests_beside_their_translations(done):
+    study, made, store = done
+    step = training(made, "filter+towns").step
+    teacher = made.nodes[step.teacher]
+    assert made.nodes[teacher.step.model].step.recipe.fusion.alpha == 0
+    chain = next(chain for chain in made.chains if chain.intermediate == "filter")
+    assert set(made.nodes[chain.evaluate].step.partners) == {"de"}
+    marks = {mark for row in gains(study, store.root).rows if row.intermediate == "filter" for mark in row.marks}
+    assert {"trained on translations (identity)", "reads translated tests (identity)"} <= marks
+
+
 def test_an_arm_changes_its_own_chains_alone(done):
     _, made, _ = done
     assert training(made, "slow+towns").step.recipe.rate == 1e-6
@@ -147,6 +177,10 @@ def test_the_same_bits_after_an_interruption(done, tmp_path):
         ),
         ({"task": "names", "with": [{"task": "mood", "recipe": {"rate": 1}}]}, "'rate' is of the whole phase"),
         ({"task": "names", "with": ["moot"]}, "unknown task 'moot' (did you mean 'mood'?)"),
+        ({"name": "x", "target": {"translate_test": {"by": "identity"}}}, "for target 'towns': answers and tags of a"),
+        ({"task": "names", "translate": {"languages": ["en"], "by": "identity"}}, "'en' is the source language"),
+        ({"task": "names", "translate": {"languages": ["dee"], "by": "identity"}}, "'dee'"),
+        ({"task": "names", "translate": {"languages": ["de"], "by": "apertum"}}, "apertium"),
         ({"task": "names", "targets": ["town"]}, "the study has no target 'town' (did you mean 'towns'?)"),
         ({"task": "names", "after": ["moot"]}, "unknown task 'moot' (did you mean 'mood'?)"),
         ({"task": "names", "after": [{"task": "mood", "after": ["towns"]}]}, "`after` and `target` belong to the arm"),

@@ -26,7 +26,7 @@ STREET: list[list[str]] = [
     ["training"],
     ["models", "formats"],
     ["costs", "retention", "chains"],
-    ["plan", "plan_steps"],
+    ["plan", "plan_encodings", "plan_steps"],
     ["tasks"],
     ["tasks.fetching", "tasks.mini", "tasks.reading"],
     ["store", "predictions"],

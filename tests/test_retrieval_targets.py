@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from waystation import backbones
-from waystation.analysis import table
+from waystation.analysis.marks import marks_of
 from waystation.backbones import Backbone
 from waystation.costs import costs
 from waystation.errors import InputError
 from waystation.plan import Plan, check_data, plan
-from waystation.steps.records import EncodeStep, EvaluateStep, Retrieval, TrainStep
+from waystation.steps.records import EncodeStep, EvaluateStep, Reading, SweepStep, Swept, TrainStep
 from waystation.study import Study
 
 TAGGED = "Ana B-PER\nlives O\nin O\nLima B-LOC\n"
@@ -111,12 +111,12 @@ def test_a_tagging_target_beside_it_is_trained_as_ever(home: Path) -> None:
 
 def test_defaults_come_from_the_backbone(home: Path) -> None:
     for step in evaluations(made(home)).values():
-        assert step.retrieval == Retrieval(layer=-1, pooling="mean", prefix="query: ", direction="from-english")
+        assert step.retrieval == Reading(layer=-1, pooling="mean", prefix="query: ", direction="from-english")
     for step in evaluations(made(home), "mined").values():
         assert step.retrieval is not None and step.retrieval.direction == "mining"
     asked = {"layer": 6, "pooling": "first", "prefix": "", "direction": "to-english"}
     study = load(home, target=[{"task": "pairs", "retrieval": asked}])
-    assert study.retrieval_of(study.target[0]) == Retrieval.model_validate(asked)
+    assert study.retrieval_of(study.target[0]) == Reading.model_validate(asked)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_published_variants_by_name(
 def test_what_is_named_beside_a_variant_wins(home: Path) -> None:
     changes = {"layer": -2, "prefix": "query: ", "direction": "to-english"}
     study = load(home, target=[{"task": "pairs", "retrieval": {"variant": "xtreme", **changes}}])
-    assert study.retrieval_of(study.target[0]) == Retrieval(pooling="mean", **changes)  # type: ignore[arg-type]
+    assert study.retrieval_of(study.target[0]) == Reading(pooling="mean", **changes)  # type: ignore[arg-type]
 
 
 def test_a_variant_is_what_it_stands_for(home: Path) -> None:
@@ -204,7 +204,7 @@ def test_variants_of_backbones_that_are_not_fetched(home: Path, name: str, layer
     ("depth", "layer", "blocks"), [(12, 7, 7), (12, 12, 12), (12, -1, 12), (12, -12, 1), (6, -2, 5)]
 )
 def test_blocks_below_a_layer(depth: int, layer: int, blocks: int) -> None:
-    asked = Retrieval(layer=layer, pooling="mean", prefix="", direction="mining")
+    asked = Reading(layer=layer, pooling="mean", prefix="", direction="mining")
     assert asked.blocks(depth) == blocks
     for wrong in (0, depth + 1, -depth - 1):
         with pytest.raises(InputError, match=f"layer {wrong}: the encoder has 1 to {depth}"):
@@ -256,7 +256,7 @@ def test_check_reads_all_of_it(home: Path) -> None:
         ({"backbone": {"id": "bundled", "layers": 6}, "target": [{"task": "pairs", "retrieval": {"layer": 7}}]},
          "layer 7: the encoder has 1 to 6"),
         ({"target": [{"task": "pairs", "retrieval": {"layers": 3}}]},
-         "unknown field 'retrieval.layers' (did you mean 'layer'?); fields here: layer, pooling, prefix, direction"),
+         "unknown field 'retrieval.layers' (did you mean 'layer'?); fields here: prefix, direction, index, layer"),
         ({"target": [{"task": "pairs", "retrieval": {"varient": "jiant"}}]},
          "unknown field 'retrieval.varient' (did you mean 'variant'?)"),
         ({"target": [{"task": "pairs", "retrieval": {"variant": "giant"}}]},
@@ -297,7 +297,8 @@ def test_cells_that_the_backbone_has_seen_are_marked(home: Path) -> None:
 
     def marks(**changes: Any) -> tuple[str, ...]:
         study = load(home, **changes)
-        return table._marks(study, "names", study.target[0], {}, False, 2)
+        ((_, arm),) = study.uses()
+        return marks_of(study, arm, study.target[0], {}, False, 2)
 
     seen = "seen by this backbone"
     assert seen in marks() and seen in marks(target=["tatoeba"]) and seen in marks(target=["bucc2018"])

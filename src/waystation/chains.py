@@ -12,6 +12,9 @@ from waystation.store import Store
 IMPORTED = "imported.json"
 """File of an imported artifact that says where its predictions come from; by it the artifact is found."""
 
+SWEEP = "sweep.json"
+"""File of a sweep: rows of ``layer``, ``pooling``, ``scores`` by language and their ``mean``, in points."""
+
 
 @dataclass(frozen=True)
 class Imported:

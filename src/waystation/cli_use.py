@@ -15,6 +15,7 @@ from waystation.cli_xtreme import xtreme_app
 from waystation.errors import InputError, WaystationError
 
 if TYPE_CHECKING:
+    from waystation.engines.local import Summary
     from waystation.plan import Plan
     from waystation.study import Study
 
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands of this file."""
     app.command()(predict)
     app.command("import")(import_)
+    app.command()(sweep)
     store_app.command("export")(store_export)
     xtreme_app.command("export")(xtreme_export)
 
@@ -155,6 +157,38 @@ def xtreme_export(
         typer.echo(f"{name}: {choice.intermediate}, seed {choice.seed}, {len(choice.languages)} files; {choice.why}")
 
 
+def sweep(
+    study: StudyFile,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A retrieval target with `retrieval: {sweep: ...}`.")],
+    chain: Annotated[
+        str | None, typer.Option(metavar="CHAIN", help="Of this chain's model instead of the baseline's.")
+    ] = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a retrieval target's scores by layer, pooling and language; does first what the store lacks."""
+    from dataclasses import asdict
+
+    from waystation import places
+    from waystation.analysis import sweep as sweeps
+    from waystation.rounds import run
+    from waystation.store import Store
+
+    loaded, made = _planned(study, profile, overrides, seeds, data)
+    ending = sweeps.ending(made, target, chain)
+    _all_done(run(loaded, store, data, retry_failed=True, on_event=_told, made=ending), f"the sweep of '{target}'")
+    found = sweeps.read(ending, Store(places.store_folder(store)))
+    if as_json:
+        show_json(asdict(found))
+        return
+    for line in sweeps.lines(found):
+        typer.echo(line)
+
+
 def _planned(
     study: str, profile: str | None, overrides: list[str] | None, seeds: int | None, data: str | None
 ) -> tuple[Study, Plan]:
@@ -174,13 +208,18 @@ def _trained(study: Study, made: Plan, chain: str, store: str | None, data: str 
     if train:
         from waystation.rounds import train as train_one
 
-        def told(event: Any) -> None:
-            if event.kind == "start":
-                typer.echo(event.node.label, err=True)
-
-        summary = train_one(study, chain, store, data, on_event=told, made=made)
-        for label, message in summary.failed.items():
-            typer.echo(f"failed: {label}: {message}", err=True)
-        if not summary.ok:
-            raise WaystationError(f"the model of '{chain}' is not trained{': ' + (summary.stopped or '')}".rstrip(": "))
+        _all_done(train_one(study, chain, store, data, on_event=_told, made=made), f"the model of '{chain}'")
     chains.model(made, Store(places.store_folder(store)), found)
+
+
+def _told(event: Any) -> None:
+    if event.kind == "start":
+        typer.echo(event.node.label, err=True)
+
+
+def _all_done(summary: Summary, what: str) -> None:
+    """Tell what failed, and end there."""
+    for label, message in summary.failed.items():
+        typer.echo(f"failed: {label}: {message}", err=True)
+    if not summary.ok:
+        raise WaystationError(f"{what} could not be made{': ' + (summary.stopped or '')}".rstrip(": "))

@@ -93,8 +93,7 @@ def costs(made: Plan, store: Any) -> dict[str, Cost]:
             first, *others = (lengths(key) for key in step.encodings)
             sizes = [size.beside([first]) for size in (first, *others)]
             flops = sum(shape.flops(size.tokens, size.mean, training=False) for size in sizes)
-            # two or so numbers a token at most, as for spans
-            tokens = sum(size.tokens for size in sizes)
+            tokens = sum(size.tokens for size in sizes)  # at most two numbers for each of half of them, for spans
             found[node.id] = Cost(tokens, flops, 4.0 * tokens, flops / rate + 1.0)
         elif isinstance(step, SweepStep):
             sizes = [lengths(key) for key in step.encodings.values()]
@@ -130,7 +129,9 @@ def _training_tokens(step: TrainStep, size: _Size) -> float:
     if step.subset is None:
         return step.recipe.updates * step.recipe.batch * size.mean
     pool = size.words if step.subset.by == "words" else size.examples
-    return step.subset.passes * min(1.0, step.subset.amount / max(1, pool)) * size.tokens
+    every = step.recipe.fusion is not None and step.recipe.fusion.languages == "every"
+    passes = step.subset.passes * (1 + len(step.also) if every else 1)
+    return passes * min(1.0, step.subset.amount / max(1, pool)) * size.tokens
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, ManyProblems
-from waystation.plan_steps import Builder, fits, tested_in, texts_of
-from waystation.steps.records import EncodeStep, EvaluateStep, Step, TrainStep, needs, step_id
+from waystation.plan_encodings import texts_of
+from waystation.plan_steps import Builder, fits, tested_in
+from waystation.steps.records import EncodeStep, EvaluateStep, Step, TrainStep, TranslateStep, needs, step_id
 from waystation.study import BASELINE, Study
 from waystation.tasks import sources
 from waystation.tasks.task import Split
@@ -56,6 +57,11 @@ class Plan:
     def chain(self, *parts: Any) -> None:
         """Add a chain, its parts as ``Chain`` has them."""
         self.chains.append(Chain(*parts))
+
+    def language_read(self, step: EncodeStep) -> str:
+        """The language in which an encoding's examples are read: before they are translated."""
+        through = self.nodes[step.translation].step if step.translation else None
+        return through.source if isinstance(through, TranslateStep) else step.language
 
     def trainings(self, chain: Chain) -> list[tuple[str, TrainStep]]:
         """Identity and step of the trainings that lead to a chain's scores, the first one first."""
@@ -175,7 +181,7 @@ def check_data(made: Plan) -> int:
         if isinstance(step, EncodeStep):
             try:
                 rows = sources.read(
-                    step.task, step.split, step.language, made.data, rename=step.rename, labels=step.labels
+                    step.task, step.split, made.language_read(step), made.data, rename=step.rename, labels=step.labels
                 )
                 examples += sum(1 for _ in rows)
             except InputError as error:

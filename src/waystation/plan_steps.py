@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from waystation import backbones, study_checks
 from waystation.backbones import Backbone
 from waystation.errors import InputError
-from waystation.records import canonical
-from waystation.steps.recipes import Fusion, Mlm, Recipe
+from waystation.plan_encodings import Encodings, scheme_of
+from waystation.steps.recipes import Fusion, Recipe
 from waystation.steps.records import (
     AdoptStep,
-    EncodeStep,
     EvaluateStep,
     LogitsStep,
     Part,
@@ -25,7 +24,6 @@ from waystation.steps.records import (
 )
 from waystation.study import BASELINE, Study
 from waystation.tasks import sources
-from waystation.tasks.task import WINDOWED, FormatName, Split
 from waystation.uses import Use
 
 if TYPE_CHECKING:
@@ -46,17 +44,6 @@ def tested_in(study: Study, target: Use, data: Path | None) -> tuple[str, ...]:
     return codes
 
 
-def texts_of(study: Study, use: Use) -> list[tuple[str, str]]:
-    """(task, language) of the text that a use learns masked language modelling from."""
-    assert use.mlm is not None
-    found = []
-    for name in use.mlm.text:
-        have = study.find(name).languages(use.mlm.split)
-        asked = use.mlm.languages or ("all",)
-        found += [(name, code) for code in (have if "all" in asked else study_checks.among(asked, have))]
-    return found
-
-
 class Builder:
     """Adds the steps of one chain after the other to a plan."""
 
@@ -64,10 +51,7 @@ class Builder:
         self.made, self.study, self.data = made, made.study, made.data
         self.backbone = backbones.fingerprint(self.study.backbone)
         self.tokenizer = {key: value for key, value in self.backbone.items() if key != "layers"}
-        # What many chains share is made once: a plan of ten thousand steps is a matter of a second.
-        self._content: dict[tuple[str, str, str], tuple[str, bool, Split | None]] = {}
-        self._encoded: dict[tuple[Any, ...], str] = {}
-        self._recipes: dict[tuple[str, str, bytes], Recipe] = {}
+        self.read = Encodings(made, self.tokenizer)
         self._brought: dict[tuple[str, int], str | None] = {}
 
     def chain(self, group: str, arm: Use | None, target: Use, seed: int) -> None:
@@ -103,17 +87,15 @@ class Builder:
         return self._train("intermediate", use, seed, parent, f"{name}.s{seed}")
 
     def _train(self, phase: Phase, use: Use, seed: int, parent: str | None, name: str) -> str:
-        study, recipe = self.study, self._recipe(use, phase)
-        texts = self._texts(use, recipe)
+        study, recipe = self.study, self.read.recipe(use, phase)
+        texts = self.read.texts(use, recipe)
         if use.task:
-            encodings = self._lessons(use, recipe)
-            if recipe.fusion is not None:
-                encodings += self._translations(use, recipe).values()
-                if len(encodings) < 2:
-                    text = "fusion reads training texts beside their translations, and there are none"
-                    raise InputError(f"'{use.label}': {text}; translate them, or name languages with the same rows")
+            encodings = self.read.lessons(use, recipe)
+            if recipe.fusion is not None and len(encodings) < 2:
+                text = "fusion reads training texts beside their translations, and there are none"
+                raise InputError(f"'{use.label}': {text}; translate them, or name languages with the same rows")
             task = study.find(use.trained_on)
-            labels, format, scheme = study.labels_of(use), task.format, _scheme(task)
+            labels, format, scheme = study.labels_of(use), task.format, scheme_of(task)
         else:
             encodings, labels, format, scheme = list(texts.values())[:1], (), "mlm", "plain"
         trunk = None
@@ -157,49 +139,24 @@ class Builder:
         )
         return self.made.add(logits, f"teach {name}")
 
-    def _translations(self, use: Use, recipe: Recipe) -> dict[str, str]:
-        """Encodings of the training examples in other languages, for fusion; tags are not needed there."""
-        return {}
-
-    def _partners(self, use: Use, recipe: Recipe, codes: tuple[str, ...]) -> dict[str, str]:
-        """Encodings of the test examples of these languages in the source language, for fusion; no labels needed."""
-        return {}
-
-    def _lessons(self, use: Use, recipe: Recipe) -> list[str]:
-        """Encodings of the examples that a use is trained on, by language."""
-        train = use.train if use.train and use.train.task else None
-        renamed = train.labels if train else use.labels
-        codes = self.study.training_languages(use)
-        labels = self.study.labels_of(use)
-        return [self._encode(use.trained_on, "train", code, labels, renamed, recipe) for code in codes]
-
     def _parts(self, use: Use, format: str, labels: tuple[str, ...], scheme: str) -> tuple[Part, ...]:
         """The tasks beside one; where label spaces agree they share a head."""
         heads, found = [(format, labels, scheme)], []
         for other in use.with_:
-            recipe, task = self._recipe(other, "intermediate"), self.study.find(other.task)
-            own = (task.format, self.study.labels_of(other), _scheme(task))
+            recipe, task = self.read.recipe(other, "intermediate"), self.study.find(other.task)
+            own = (task.format, self.study.labels_of(other), scheme_of(task))
             part = Part(
                 task=other.label,
                 format=own[0],
                 labels=own[1],
                 scheme=own[2],
-                encodings=tuple(self._lessons(other, recipe)),
+                encodings=tuple(self.read.lessons(other, recipe)),
                 shares=heads.index(own) if own in heads else None,
                 batch=recipe.batch,
             )
             heads.append(own)
             found.append(part)
         return tuple(found)
-
-    def _texts(self, use: Use, recipe: Recipe) -> dict[str, str]:
-        """Encodings of text for masked language modelling, by task and language."""
-        if use.mlm is None:
-            return {}
-        found = {}
-        for name, code in texts_of(self.study, use):
-            found[f"{name} {code}"] = self._encode(name, use.mlm.split, code, (), {}, recipe, format="mlm")
-        return found
 
     def _adopt(self, use: Use) -> str:
         assert use.from_ is not None
@@ -212,7 +169,7 @@ class Builder:
         return self.made.add(step, f"adopt {use.label}")
 
     def _evaluate(self, use: Use, model: str | None, chain: str) -> str:
-        recipe, task = self._recipe(use, "target"), self.study.find(use.task)
+        recipe, task = self.read.recipe(use, "target"), self.study.find(use.task)
         labels = self.study.labels_of(use)
         codes = tested_in(self.study, use, self.data)
         retrieval = self._reading(use, codes)
@@ -221,15 +178,13 @@ class Builder:
             task=use.label,
             format=task.format,
             labels=labels,
-            scheme=_scheme(task),
+            scheme=scheme_of(task),
             model=model,
             backbone=self.backbone if model is None else None,
-            encodings={
-                code: self._encode(use.task, "test", code, labels, use.labels, recipe, prefix) for code in codes
-            },
+            encodings=self.read.tests(use, recipe, codes, prefix),
             retrieval=retrieval,
             fusion=None if retrieval else recipe.fusion,
-            partners=self._partners(use, recipe, codes) if recipe.fusion and not retrieval else {},
+            partners=self.read.partners(use, recipe, codes) if recipe.fusion and not retrieval else {},
             precision=self.study.precision,
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
         )
@@ -246,11 +201,11 @@ class Builder:
         if set(codes) <= set(choosing):
             text = "all its languages stand in retrieval.sweep.on; leave one out, or test in more"
             raise InputError(f"target '{use.label}': no language is left to report, {text}")
-        return Swept(**dict(asked), sweep=self.sweep(use, None, BASELINE))
+        return Swept(**dict(asked), sweep=self.sweep(use, None, f"{BASELINE}+{use.label}"))
 
-    def sweep(self, target: Use, model: str | None, name: str) -> str:
-        """Add the sweep of a retrieval target with a model (None: the backbone) to the plan; its identity."""
-        recipe, task = self._recipe(target, "target"), self.study.find(target.task)
+    def sweep(self, target: Use, model: str | None, chain: str) -> str:
+        """Add the sweep of a retrieval target with a chain's model (None: the backbone); its identity."""
+        recipe, task = self.read.recipe(target, "target"), self.study.find(target.task)
         asked, sweep = self.study.retrieval_of(target), study_checks.sweep(target.retrieval)
         assert asked is not None and sweep is not None
         labels = self.study.labels_of(target)
@@ -259,7 +214,7 @@ class Builder:
             model=model,
             backbone=self.backbone if model is None else None,
             encodings={
-                code: self._encode(target.task, "test", code, labels, target.labels, recipe, asked.prefix)
+                code: self.read.one(target.task, "test", code, labels, target.labels, recipe, asked.prefix)
                 for code in study_checks.choosing(task, target.retrieval)
             },
             retrieval=asked,
@@ -267,7 +222,7 @@ class Builder:
             precision=self.study.precision,
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
         )
-        return self.made.add(step, f"sweep {name}+{target.label}")
+        return self.made.add(step, f"sweep {chain}")
 
     def _through_trunk(self, step: EvaluateStep, model: str, recipe: Recipe) -> EvaluateStep:
         """The same evaluation from stored states, where the trunk is the backbone's own and so serves many models."""
@@ -300,66 +255,3 @@ class Builder:
                 return model
             model = step.parent
         return None
-
-    def _encode(
-        self,
-        task_id: str,
-        split: Split,
-        language: str,
-        labels: tuple[str, ...],
-        rename: dict[str, str | None],
-        recipe: Recipe,
-        prefix: str = "",
-        format: FormatName | None = None,
-    ) -> str:
-        stride = 0 if format == "mlm" else recipe.stride  # of no effect on plain text
-        where = (task_id, split, language)
-        wanted = (*where, labels, *rename.items(), recipe.max_length, stride, prefix, format)
-        if wanted in self._encoded:
-            return self._encoded[wanted]
-        task = self.study.find(task_id)
-        if where not in self._content:
-            at = (task, split, language, self.data)
-            self._content[where] = sources.fingerprint(*at), sources.sample(*at), sources.stands_for(*at)
-        content, sample, stands_for = self._content[where]
-        step = EncodeStep(
-            task=task,
-            content=content,
-            sample=sample,
-            stands_for=stands_for,
-            split=split,
-            language=language,
-            format=format or task.format,
-            rename=rename,
-            labels=labels,
-            scheme="plain" if format == "mlm" else _scheme(task),
-            tokenizer=self.tokenizer,
-            max_length=recipe.max_length,
-            stride=stride,
-            prefix=prefix,
-        )
-        self._encoded[wanted] = self.made.add(step, f"encode {task_id} {split} {language}")
-        return self._encoded[wanted]
-
-    def _recipe(self, use: Use, phase: str) -> Recipe:
-        """The recipe of a use without what has no effect there, which is of no identity."""
-        key = (phase, use.label, canonical(use.recipe))
-        if key not in self._recipes:
-            recipe = self.study.recipe_of(use, phase)
-            changes: dict[str, Any] = {} if use.with_ else {"mixing": None}
-            if use.mlm is None:
-                changes["mlm"] = None
-            elif recipe.mlm is None:
-                changes["mlm"] = Mlm()
-            format = self.study.find(use.task).format if use.task else "mlm"
-            if use.task and format not in WINDOWED:
-                changes["stride"] = 0
-            if recipe.fusion is not None:
-                changes["fusion"] = None if format in ("mlm", "retrieval") else recipe.fusion.settled(format)
-            self._recipes[key] = recipe.model_copy(update=changes)
-        return self._recipes[key]
-
-
-def _scheme(task: Any) -> str:
-    """How a task's labels become classes: ``plain`` (a label is a class) or ``iob2``."""
-    return "plain" if task.format != "tagging" or study_checks.plain(task) else "iob2"

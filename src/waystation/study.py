@@ -175,7 +175,10 @@ class Study(Record):
         train = target.train
         if changes.languages is not None:
             train = (train or TrainOn()).model_copy(update={"languages": changes.languages})
-        return target.model_copy(update={"recipe": merge(target.recipe, changes.recipe), "train": train})
+        changed = {"recipe": merge(target.recipe, changes.recipe), "train": train}
+        changed |= {"translate": changes.translate or target.translate}
+        changed |= {"translate_test": changes.translate_test or target.translate_test}
+        return target.model_copy(update=changed)
 
     def training_languages(self, use: Use) -> tuple[str, ...]:
         """The languages that a use is trained in: the source language, or those of joint training."""
@@ -254,6 +257,7 @@ class Study(Record):
         if task.format == "mlm":
             text = f"task '{task.id}' is plain text: write `mlm: {{text: {task.id}}}` to learn from it"
             return [*found, (("task",), text)]
+        found += study_arms.translation_problems(self, use, task, phase)
         check = self._retrieval_problems if task.format == "retrieval" else self._training_problems
         found += check(use, task, phase)
         if phase == "target":

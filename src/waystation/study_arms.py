@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from waystation import study_checks
+from waystation import languages, study_checks
 from waystation.errors import InputError, suggest
+from waystation.steps.translation import ORACLE
 from waystation.study_checks import Problem
+from waystation.tasks.task import Task
 from waystation.uses import Text, Use
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 OWN = ("batch", "max_length", "stride")
 """Recipe fields that a task may have of its own where several are trained at once."""
+
+MAPPED = ("tagging", "span")
+"""Formats whose predictions stand in the text, so that those of a translation are of another text."""
 
 SAME = ("max_length", "stride")
 """Recipe fields that no arm may change of a target: all arms read the same test windows."""
@@ -77,6 +82,39 @@ def _text(study: Study, asked: Text) -> Iterator[Problem]:
         elif asked.languages is not None:
             for place, text in study_checks.training_problems(asked.languages, task, asked.split):
                 yield ("mlm", "languages", place), text
+
+
+def translation_problems(study: Study, use: Use, task: Task, phase: str) -> Iterator[Problem]:
+    """Translations that a use asks for and cannot have."""
+    if use.translate_test is not None:
+        place, fused = ("translate_test",), use.recipe.get("fusion") is not None
+        if phase != "target":
+            yield place, "`translate_test` belongs to a target: an intermediate task is not tested"
+        elif task.format in MAPPED and not fused:
+            text = f"answers and tags of a translated {task.format} test are not those of the test itself"
+            yield place, f"{text}; use it with classification, multilabel or choice, or with fusion"
+        elif task.format == "retrieval":
+            yield place, "sentences that are translated are no test of finding translations"
+        for at, text in study_checks.training_problems(use.translate_test.languages or (), task, "test"):
+            yield (*place, "languages", at), text
+    for name, asked in (("translate", use.translate), ("translate_test", use.translate_test)):
+        if asked is None:
+            continue
+        if asked.by.by == ORACLE and name == "translate":
+            yield (name, "by"), f"'{ORACLE}' is the English side of a test set; training data needs a translator"
+        if asked.by.task is not None:
+            try:
+                study.find(asked.by.task)
+            except InputError as error:
+                yield (name, "by", "task"), str(error)
+    for at, code in enumerate(use.translate.languages if use.translate else ()):
+        try:
+            canonical = languages.resolve(code).code
+        except InputError as error:
+            yield ("translate", "languages", at), str(error)
+            continue
+        if canonical == study.source:
+            yield ("translate", "languages", at), f"'{code}' is the source language: its examples are the originals"
 
 
 def _changes(study: Study, arm: Use) -> Iterator[Problem]:

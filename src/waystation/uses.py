@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from waystation.records import EXECUTION, IDENTITY, Record
 from waystation.steps.recipes import Recipe
+from waystation.steps.translation import Translation
 from waystation.tasks.task import Files, Split, Task
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -38,11 +39,38 @@ class Text(Record):
         return (value,) if isinstance(value, str) else value
 
 
+class Translated(Record):
+    """Training examples in other languages, by a translator; ``original``: besides the examples themselves."""
+
+    languages: Annotated[tuple[str, ...], IDENTITY] = Field(min_length=1)
+    by: Annotated[Translation, IDENTITY]
+    original: Annotated[bool, IDENTITY] = True
+
+    @field_validator("by", mode="before", json_schema_input_type=str | Translation)
+    @classmethod
+    def _by_its_name(cls, value: Any) -> Any:
+        return {"by": value} if isinstance(value, str) else value
+
+
+class TranslatedTest(Record):
+    """Test examples of these languages (None: all) in the source language, by a translator; no others are tested."""
+
+    by: Annotated[Translation, IDENTITY]
+    languages: Annotated[tuple[str, ...] | None, IDENTITY] = Field(default=None, min_length=1)
+
+    @field_validator("by", mode="before", json_schema_input_type=str | Translation)
+    @classmethod
+    def _by_its_name(cls, value: Any) -> Any:
+        return {"by": value} if isinstance(value, str) else value
+
+
 class Changes(Record):
-    """What an arm does differently when the target is trained: recipe fields, the languages that it trains on."""
+    """What an arm does differently with a target: recipe fields, the languages that it is trained in, translations."""
 
     recipe: Annotated[dict[str, Any], IDENTITY] = Field(default_factory=dict)
     languages: Annotated[tuple[str, ...] | None, IDENTITY] = Field(default=None, min_length=1)
+    translate: Annotated[Translated | None, IDENTITY] = None
+    translate_test: Annotated[TranslatedTest | None, IDENTITY] = None
 
 
 class Use(Record):
@@ -50,8 +78,10 @@ class Use(Record):
 
     Of an intermediate: ``from``: a checkpoint (hub id or folder) that was fine-tuned on it stands for training on it;
     ``after``: stops before this one, in order; ``with``: tasks trained at once with it; ``mlm``: text for masked
-    language modelling, beside the task or, without one, alone; ``target``: what this arm does differently when the
-    target is trained. An arm may be that alone, without a task. ``targets``: the only ones that it is for.
+    language modelling, beside the task or, without one, alone; ``target``: what this arm does differently with the
+    targets. An arm may be that alone, without a task. ``targets``: the only ones that it is for.
+
+    ``translate``: train on translations too; ``translate_test``, of a target: read its tests in translation.
     """
 
     model_config = ConfigDict(populate_by_name=True)  # `from` and `with` in files, `from_` and `with_` in Python
@@ -64,6 +94,8 @@ class Use(Record):
     after: Annotated[tuple[Use, ...], IDENTITY] = ()
     with_: Annotated[tuple[Use, ...], IDENTITY] = Field(default=(), alias="with")
     mlm: Annotated[Text | None, IDENTITY] = None
+    translate: Annotated[Translated | None, IDENTITY] = None
+    translate_test: Annotated[TranslatedTest | None, IDENTITY] = None
     target: Annotated[Changes | None, IDENTITY] = None
     targets: Annotated[tuple[str, ...] | None, EXECUTION] = Field(default=None, min_length=1)
     languages: Annotated[tuple[str, ...] | None, IDENTITY] = None

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 from tiny import TEXTS, Kind, tiny_checkpoint, tiny_tokenizer  # noqa: E402
 
 from waystation.errors import InputError, Stopped  # noqa: E402
-from waystation.evaluation.embed import embed  # noqa: E402
+from waystation.evaluation.embed import embed, embed_layers  # noqa: E402
 from waystation.formats import retrieval  # noqa: E402
 from waystation.formats.encoding import Encoded  # noqa: E402
 from waystation.models.backbone import Checkpoint  # noqa: E402
@@ -73,6 +73,52 @@ def test_same_as_the_library_one_by_one(folder: Path, kind: Kind, layer: int, po
         assert found.dtype == np.float32 and found.shape == (len(SENTENCES), 16)
         np.testing.assert_allclose(found, expected, atol=5e-6)
     assert np.ptp(found, axis=0).min() > 0.01 or pooling == "first", "sentences differ"
+
+
+READINGS = [(3, "mean"), (1, "first"), (2, "mean"), (1, "mean"), (3, "first")]
+
+
+@pytest.mark.parametrize("readings", [READINGS, READINGS[1:4], READINGS[3:]], ids=["all", "no last", "last first"])
+def test_several_layers_and_poolings_of_one_pass(
+    folder: Path, kind: Kind, readings: list[tuple[int, str]], monkeypatch: Any
+) -> None:
+    made = encoded(kind)
+    encoder, places = built(folder, made, None)
+    passes: list[int] = []
+    forward = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", lambda *given: passes.append(1) or forward(*given))
+    found = embed_layers(encoder, made, places, readings, tokens_per_micro_batch=4096)
+    assert len(found) == len(readings) and len(passes) == 1
+    for vectors, (layer, pooling) in zip(found, readings, strict=True):
+        np.testing.assert_allclose(vectors, one_by_one(folder, made, layer, pooling), atol=5e-6)
+    assert not any(block._forward_hooks for block in encoder.blocks), "nothing is kept afterwards"
+
+
+def as_if_last(folder: Path, kind: Kind) -> None:
+    """Each layer of one pass is what an encoder that is cut there gives as its last."""
+    made = encoded(kind)
+    encoder, places = built(folder, made, None)
+    found = embed_layers(encoder, made, places, [(layer, "mean") for layer in (1, 2, 3)])
+    for layer, vectors in enumerate(found, 1):
+        cut, _ = built(folder, made, layer)
+        np.testing.assert_allclose(vectors, embed(cut, made, places), atol=5e-6)
+
+
+def test_the_norm_after_the_last_block_follows_every_layer(tmp_path: Path) -> None:
+    as_if_last(tiny_checkpoint(tmp_path, "modernbert", layers=3, hidden=16, spread=0.2), "modernbert")
+
+
+def test_the_convolution_after_the_first_block_is_part_of_it(tmp_path: Path) -> None:
+    """As in DeBERTa-v2-xlarge."""
+    from transformers import AutoConfig, AutoModel
+
+    tiny_checkpoint(tmp_path, "deberta-v2", layers=3, hidden=16, spread=0.2)
+    config = AutoConfig.from_pretrained(tmp_path)
+    config.conv_kernel_size, config.conv_act = 3, "gelu"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        AutoModel.from_config(config).save_pretrained(tmp_path)
+    as_if_last(tmp_path, "deberta-v2")
 
 
 def test_equal_sentences_have_equal_embeddings_up_to_rounding(folder: Path, kind: Kind) -> None:

@@ -14,8 +14,9 @@ import yaml
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 import pyarrow.parquet as pq  # noqa: E402
+from retrieved import PAIRS, pairs, write  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from small import WORDS, sentences, write_study  # noqa: E402
+from small import write_study  # noqa: E402
 from tiny import tiny_checkpoint, tiny_tokenizer  # noqa: E402
 
 from waystation import Study, gains, plan, run  # noqa: E402
@@ -28,37 +29,7 @@ from waystation.scoring.retrieval import keep_by_halves  # noqa: E402
 from waystation.steps import retrieve  # noqa: E402
 from waystation.store import Store  # noqa: E402
 
-PAIRS = 25
 Finished = tuple[Study, Plan, Store]
-
-
-def pairs(seed: int) -> list[tuple[str, str]]:
-    """Sentences and "translations" that keep most of their words, in another order."""
-    drawn = np.random.default_rng(seed)
-    return [
-        (" ".join(words), " ".join([*drawn.permutation(words).tolist(), *drawn.choice(WORDS, 3).tolist()]))
-        for words in sentences(PAIRS, seed)
-    ]
-
-
-def write(folder: Path) -> dict[str, Any]:
-    """Files and records of own retrieval tasks: line-aligned in two languages, and mined among others' sentences."""
-    folder.mkdir()
-    tests = {}
-    for seed, code in enumerate(("de", "sw")):
-        ours, english = zip(*pairs(seed), strict=True)
-        for name, texts in ((f"{code}.txt", ours), (f"{code}.en.txt", english)):
-            (folder / name).write_text("".join(f"{text}\n" for text in texts), "utf-8")
-        tests[code] = [f"{code}.txt", f"{code}.en.txt"]
-    left = [(f"l{n}", text) for n, (text, _) in enumerate(pairs(2))]
-    right = [(f"r{n}", text) for n, (_, text) in enumerate(pairs(2)[:15] + pairs(3))]
-    for name, rows in (("de.tsv", left), ("en.tsv", right), ("gold.tsv", [(f"l{n}", f"r{n}") for n in range(15)])):
-        (folder / name).write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
-    own = {"format": "retrieval", "path": folder.name}
-    return {
-        "pairs": {**own, "reader": {"kind": "parallel"}, "test": tests},
-        "mined": {**own, "reader": {"kind": "mining"}, "test": {"de": ["de.tsv", "en.tsv", "gold.tsv"]}},
-    }
 
 
 @pytest.fixture(scope="module")

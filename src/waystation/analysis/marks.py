@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from waystation import chains, study_checks
 from waystation.plan import Chain, Plan
 from waystation.steps.records import Swept
+from waystation.steps.translation import ORACLE
 from waystation.store import Store
 from waystation.study import Study
 from waystation.tasks.task import Split
@@ -52,6 +53,12 @@ def marks_of(
         marks.append("trained elsewhere")
     if arm.target is not None and arm.target.languages is not None:
         marks.append(JOINT)
+    asked = study.under(target, arm)
+    for by in dict.fromkeys(use.translate.by.by for use in (*arm.members(), asked) if use.translate):
+        marks.append(f"trained on translations ({by})")
+    if asked.translate_test is not None:
+        by = asked.translate_test.by.by
+        marks.append("upper bound: tests in the original" if by == ORACLE else f"reads translated tests ({by})")
     if any(use.mlm and use.mlm.split == "test" and target.task in use.mlm.text for use in arm.members()):
         marks.append("read the test texts")
     seen = study.backbone.has_seen()

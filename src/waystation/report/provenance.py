@@ -180,8 +180,8 @@ def _datasets(study: Study, store: Store, made: Plan) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for node in made.nodes.values():
         step = node.step
-        if not isinstance(step, EncodeStep):
-            continue
+        if not isinstance(step, EncodeStep) or step.translation is not None:
+            continue  # what is translated is listed as it was before
         splits = found.setdefault(step.task.id, _dataset(step.task))["splits"]
         entry = splits.setdefault(
             step.split,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from waystation.chains import SWEEP
 from waystation.evaluation.embed import embed_layers
 from waystation.formats.encoding import Encoded
 from waystation.models.encoder import Encoder
@@ -22,9 +23,6 @@ from waystation.steps.context import Context
 from waystation.steps.records import SweepStep, step_id
 from waystation.store import write_json
 from waystation.tasks.task import usual_metrics
-
-TABLE = "sweep.json"
-"""File of the artifact: a list of ``layer``, ``pooling``, ``scores`` by language and their ``mean``, in points."""
 
 
 def perform(step: SweepStep, folder: Path, context: Context) -> dict[str, Any]:
@@ -53,7 +51,7 @@ def perform(step: SweepStep, folder: Path, context: Context) -> dict[str, Any]:
     for at, (layer, pooling) in enumerate(readings):
         scores = {code: found[at] for code, found in points.items()}
         table.append({"layer": layer, "pooling": pooling, "scores": scores, "mean": statistics.fmean(scores.values())})
-    write_json(folder / TABLE, table)
+    write_json(folder / SWEEP, table)
     return {
         "chosen": max(table, key=lambda row: row["mean"]),  # the first of equal ones
         "tokens": total,

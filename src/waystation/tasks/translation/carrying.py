@@ -50,8 +50,8 @@ def carry(
         case TaggingExample():
             return _tagged(example, words_of(said), notes, links if labelled else None, plain)
         case ClassificationExample() | MultilabelExample():
-            pair = said.get("pair")
-            return replace(example, text=said["text"].text, pair=None if pair is None else pair.text)
+            pair = None if example.pair is None else _or_same(said, "pair", example.pair)
+            return replace(example, text=said["text"].text, pair=pair)
         case ChoiceExample():
             options = [_or_same(said, f"options.{n}", option) for n, option in enumerate(example.options)]
             asked = None if example.question is None else _or_same(said, "question", example.question)
