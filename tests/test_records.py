@@ -16,7 +16,11 @@ from waystation.steps.records import (
     EncodeStep,
     EvaluateStep,
     Part,
+    Reading,
     Retrieval,
+    Sweep,
+    SweepStep,
+    Swept,
     TrainStep,
     TranslateStep,
     TrunkStep,
@@ -30,7 +34,7 @@ WITHOUT_TORCH = ("engines", "evaluation", "formats", "models", "training", "repo
 """Parts of the package that are not searched for records: they need torch, or only show things."""
 HEAVY_STEPS = {
     f"waystation.steps.{name}"
-    for name in ("carry", "context", "encode", "evaluate", "models", "retrieve", "train", "translate", "trunk")
+    for name in ("carry", "context", "encode", "evaluate", "models", "retrieve", "sweep", "train", "translate", "trunk")
 }
 
 
@@ -106,7 +110,11 @@ EVALUATE = EvaluateStep(
     task="e3c", format="tagging", labels=("A",), scheme="iob2", model="m" * 64, encodings={"en": "e" * 64}
 )
 
-RETRIEVAL = Retrieval(layer=-1, pooling="mean", prefix="", direction="mining")
+RETRIEVAL = Reading(layer=-1, pooling="mean", prefix="", direction="mining")
+SWEEP = SweepStep(
+    task="pairs", model=None, backbone={"bundled": "x"}, encodings={"de": "e" * 64},
+    retrieval=Retrieval(prefix="", direction="mining"), sweep=Sweep(on=("de",)),
+)  # fmt: skip
 
 RECIPE_CHANGES: dict[str, Any] = {
     "updates": 101, "batch": 17, "rate": 2e-4, "head_rate": 2e-3, "warmup": 0.2, "weight_decay": 0.02,
@@ -144,6 +152,11 @@ EVALUATE_CHANGES: dict[str, Any] = {
     "encodings": {"en": "e" * 64, "eu": "f" * 64}, "precision": "bf16", "tokens_per_micro_batch": 4096,
     "backbone": {"bundled": "x"}, "retrieval": RETRIEVAL, "frozen": 6, "trunks": {"en": "t" * 64},
 }  # fmt: skip
+SWEEP_CHANGES: dict[str, Any] = {
+    "version": 9, "task": "other", "model": "m" * 64, "backbone": {"bundled": "y"}, "encodings": {"de": "f" * 64},
+    "retrieval": Retrieval(prefix="x", direction="mining"), "sweep": Sweep(layers=(3,), on=("de",)),
+    "precision": "bf16", "tokens_per_micro_batch": 4096,
+}  # fmt: skip
 CHANGES = [
     pytest.param(record, field, value, id=f"{type(record).__name__}-{field}")
     for record, changes in (
@@ -161,7 +174,10 @@ CHANGES = [
         (Translation(by="seq2seq", model="a"), {"spelling": {"es": "spa"}, "tokens_per_batch": 9, "revision": "r"}),
         (Translation(by="precomputed", files="a", layout="pairs"), {"files": "b", "layout": "squad"}),
         (Subset(by="words", amount=1), {"by": "examples", "amount": 2}),
-        (Retrieval(layer=-1, pooling="mean", prefix="", direction="to-english"), {"index": "Flat"}),
+        (SWEEP, SWEEP_CHANGES),
+        (Sweep(on=("de",)), {"layers": (1,), "poolings": ("mean",), "on": ("sw",)}),
+        (Swept(prefix="", direction="to-english", sweep="s" * 64), {"sweep": "t" * 64, "prefix": "x", "index": "Flat"}),
+        (Reading(layer=-1, pooling="mean", prefix="", direction="to-english"), {"index": "Flat"}),
         (RETRIEVAL, {"layer": 7, "pooling": "first", "prefix": "query: ", "direction": "to-english"}),
     )
     for field, value in changes.items()
@@ -184,6 +200,7 @@ def test_a_field_changes_the_digest_exactly_when_it_is_identity(record: Record, 
         (TRAIN, TRAIN_CHANGES),
         (TRUNK, TRUNK_CHANGES),
         (EVALUATE, EVALUATE_CHANGES),
+        (SWEEP, SWEEP_CHANGES),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Record) else "",
 )
@@ -194,7 +211,18 @@ def test_no_field_of_a_step_was_left_out_of_the_test_above(record: Record, chang
 def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
     execution = {
         f"{kind.__name__}.{name}"
-        for kind in (Recipe, Validation, Subset, TranslateStep, EncodeStep, TrainStep, TrunkStep, EvaluateStep)
+        for kind in (
+            Recipe,
+            Validation,
+            Subset,
+            TranslateStep,
+            EncodeStep,
+            TrainStep,
+            TrunkStep,
+            EvaluateStep,
+            SweepStep,
+            Sweep,
+        )
         for name in kind.model_fields
         if mark_of(kind, name) is EXECUTION
     }
@@ -205,6 +233,7 @@ def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
         "TrunkStep.max_bytes", "TrunkStep.tokens_per_micro_batch", "TrunkStep.visits", "TrunkStep.passes",
         "EvaluateStep.task", "EvaluateStep.frozen",
         "EvaluateStep.trunks", "EvaluateStep.tokens_per_micro_batch",
+        "SweepStep.task", "SweepStep.tokens_per_micro_batch", "Sweep.on",
     }  # fmt: skip
 
 

@@ -17,6 +17,11 @@ from waystation.plan import Plan, check_data, plan
 from waystation.steps.records import EncodeStep, EvaluateStep, Reading, SweepStep, Swept, TrainStep
 from waystation.study import Study
 
+
+def swept(on: Any = ("de",), **more: Any) -> list[Any]:
+    return [{"task": "pairs", "retrieval": {"sweep": {"on": list(on), **more}}}, "mined"]
+
+
 TAGGED = "Ana B-PER\nlives O\nin O\nLima B-LOC\n"
 
 
@@ -240,6 +245,76 @@ def test_deeper_layers_cost_more(home: Path) -> None:
     assert spent[1] == pytest.approx(2 * spent[0], rel=0.01) and spent[2] == pytest.approx(4 * spent[0], rel=0.01)
 
 
+def sweeps(of: Plan) -> list[str]:
+    return [key for key, node in of.nodes.items() if isinstance(node.step, SweepStep)]
+
+
+def test_one_sweep_with_the_backbone_for_all_arms_and_seeds(home: Path) -> None:
+    of = made(home, target=swept())
+    (key,) = sweeps(of)
+    step = of.nodes[key].step
+    assert isinstance(step, SweepStep) and step.model is None
+    assert step.backbone == backbones.fingerprint(of.study.backbone)
+    assert step.sweep.blocks(12) == list(range(1, 13)) and step.sweep.poolings == ("mean", "first")
+    for evaluated in evaluations(of).values():
+        assert isinstance(evaluated.retrieval, Swept) and evaluated.retrieval.sweep == key
+        assert (evaluated.retrieval.prefix, evaluated.retrieval.direction) == ("query: ", "from-english")
+        assert set(evaluated.encodings) == {"de", "sw"}, "what chooses is shown too"
+        assert step.encodings == {"de": evaluated.encodings["de"]}, "and encoded once"
+    assert all(isinstance(one.retrieval, Reading) for one in evaluations(of, "mined").values())
+
+
+def test_a_new_arm_or_seed_does_not_choose_anew(home: Path) -> None:
+    before = made(home, target=swept())
+    after = made(home, target=swept(), seeds=3, intermediate={"general": ["names"], "g": [{"task": "names", "name": "b",
+                 "recipe": {"rate": 1e-3}}]})  # fmt: skip
+    assert sweeps(before) == sweeps(after)
+    ends = [{chain.name: chain.evaluate for chain in of.chains} for of in (before, after)]
+    assert ends[0].items() < ends[1].items()
+
+
+def test_what_is_tried_is_part_of_the_evaluation_and_how_it_is_written_is_not(home: Path) -> None:
+    def end(**more: Any) -> str:
+        return made(home, target=swept(**more)).chains[0].evaluate
+
+    assert end() == end(layers="all") == end(layers=None) == end(on=["German"])
+    assert end(layers=[3, 6]) == end(layers=[3, 6], poolings=["mean", "first"])
+    ends = [end(), end(layers=[3, 6]), end(layers=[3]), end(poolings=["mean"]), end(on=["sw"])]
+    ends.append(made(home, target=["pairs"]).chains[0].evaluate)
+    assert len(set(ends)) == len(ends)
+
+
+def test_a_language_may_choose_without_being_tested(home: Path) -> None:
+    target = [{**swept()[0], "languages": ["sw"]}]
+    of = made(home, target=target)
+    assert all(set(step.encodings) == {"sw"} for step in evaluations(of).values())
+    (key,) = sweeps(of)
+    assert set(of.nodes[key].step.encodings) == {"de"}  # type: ignore[union-attr]
+    assert check_data(of) == 1 + 2 * 4, "and is read"
+
+
+def test_a_language_is_left_to_report(home: Path) -> None:
+    for on in (["de", "sw"], ["all"], ["sw", "German"]):
+        with pytest.raises(InputError, match="target 'pairs': no language is left to report, all its languages stand"):
+            made(home, target=swept(on))
+
+
+def test_a_sweep_costs_its_highest_layer_once(home: Path) -> None:
+    fixed = made(home, target=[{"task": "pairs", "retrieval": {"layer": 6}, "languages": ["de"]}])
+    of = made(home, target=swept(layers=[2, 6]))
+    (key,), expected = sweeps(of), costs(of, None)
+    assert expected[key].flops == pytest.approx(costs(fixed, None)[fixed.chains[0].evaluate].flops)
+    both = made(home, target=[{"task": "pairs", "retrieval": {"layer": 6}}])
+    assert expected[of.chains[0].evaluate] == costs(both, None)[both.chains[0].evaluate], "at most"
+
+
+def test_a_backbone_of_unknown_depth_needs_no_layer_for_a_sweep(home: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(backbones, "hub_cache", lambda: Path("/nowhere"))
+    study = load(home, backbone="somebody/encoder", target=swept()[:1])
+    asked = study.retrieval_of(study.target[0])
+    assert asked is not None and not isinstance(asked, Reading) and asked.prefix == ""
+
+
 def test_check_reads_all_of_it(home: Path) -> None:
     assert check_data(made(home)) == 1 + 2 * 4 + 4
     (home / "here" / "sw.txt").write_text("moja\n")
@@ -270,6 +345,22 @@ def test_check_reads_all_of_it(home: Path) -> None:
          "direction 'mining' does not fit 'pairs'; use from-english or to-english"),
         ({"target": [{"task": "mined", "retrieval": {"direction": "to-english"}}]},
          "direction 'to-english' does not fit 'mined'; use mining"),
+        ({"target": swept(layers=[3, 13])},
+         "s.yaml:12: layer 13: the encoder has 1 to 12, or from the end -1 to -12"),
+        ({"target": swept(layers=["three"])}, "field 'retrieval.sweep.layers.0': Input should be a whole number"),
+        ({"target": swept(layers=[])}, "field 'retrieval.sweep.layers': Tuple should have at least 1 item"),
+        ({"target": swept(poolings=["max"])},
+         "field 'retrieval.sweep.poolings.0': Input should be 'mean' or 'first' (given: 'max')"),
+        ({"target": swept(layer=3)},
+         "unknown field 'retrieval.sweep.layer' (did you mean 'layers'?); fields here: layers, poolings, on"),
+        ({"target": [{"task": "pairs", "retrieval": {"sweep": {}}}]}, "field 'retrieval.sweep.on' is missing: add it"),
+        ({"target": [{"task": "pairs", "retrieval": {"sweep": ["de"]}}]},
+         "field 'retrieval.sweep': Input should be a mapping"),
+        ({"target": swept(on=["Germn"])}, "s.yaml:11: unknown language or group 'Germn'"),
+        ({"target": swept(on=["fr"])}, "task 'pairs' has no test data in 'fr' (it has: de, sw)"),
+        *(({"target": [{"task": "pairs", "retrieval": {"sweep": {"on": ["de"]}, **fixed}}]},
+           f"the sweep chooses layer and pooling; leave `{next(iter(fixed))}` out, or the sweep")
+          for fixed in ({"layer": 3}, {"pooling": "mean"}, {"variant": "jiant"})),
         ({"target": [{"task": "pairs", "train": {"task": "names"}}]},
          "target 'pairs' is retrieval and is not trained; leave `train` out"),
         ({"target": [{"task": "names", "retrieval": {"layer": 3}}]},

@@ -203,6 +203,15 @@ def test_a_score_at_the_floor_is_flagged(folders: tuple[Path, Path]) -> None:
     assert ("pawsx", "ko") not in flags
 
 
+def test_tags_that_are_all_alike_are_flagged(folders: tuple[Path, Path]) -> None:
+    predictions, labels = folders
+    write(TASKS["udpos"].file(labels, "yo"), "NOUN\nNOUN\nVERB\n\nVERB\n\nSYM\n")
+    write(TASKS["udpos"].file(predictions, "yo"), "VERB\nVERB\nVERB\n\nVERB\n\nVERB\n")
+    flags = {flag["metric"]: flag["floor"] for flag in score(*folders)["flags"] if flag["language"] == "yo"}
+    assert flags["f1"] == pytest.approx(2 / 7 * 100)  # NOUN is as frequent, and never a sentence of its own
+    assert flags["token_accuracy"] == pytest.approx(40)
+
+
 def test_what_is_far_from_published_is_flagged(folders: tuple[Path, Path]) -> None:
     predictions, labels = folders
     for language in TASKS["pawsx"].languages:  # 87.5: near the published 86.4
@@ -219,6 +228,13 @@ def test_what_is_far_from_published_is_flagged(folders: tuple[Path, Path]) -> No
     found = published("FacebookAI/xlm-roberta-large")
     assert found["xnli", None] == 79.2 and ("pawsx", None) not in found
     assert found["tatoeba", "jv"] == 10.2 and ("tatoeba", None) not in found  # no mean: by language
+    assert ("pawsx", "ja") not in found
+    write(TASKS["pawsx"].file(predictions, "en"), "0\n1\n" * 3 + "1\n1\n")
+    write(TASKS["pawsx"].file(predictions, "ja"), "0\n1\n" * 4)  # the mean is near still
+    again = published("FacebookAI/xlm-roberta-large")
+    assert again["pawsx", "ja"] == 78.7 and ("pawsx", None) not in again
+    shutil.copy(TASKS["pawsx"].file(labels, "en"), TASKS["pawsx"].file(predictions, "en"))
+    found = published("FacebookAI/xlm-roberta-large")
     assert published("XLM-RoBERTa-large/") == found and published(None) == published("bert") == {}
     assert (
         "no published scores are known here of 'bert'"
@@ -233,6 +249,15 @@ def put(name: str, language: str, text: str) -> Change:
     return lambda predictions, labels: write(TASKS[name].file(predictions, language), text)
 
 
+def directory(name: str, language: str) -> Change:
+    def change(predictions: Path, labels: Path) -> None:
+        path = TASKS[name].file(predictions, language)
+        path.unlink()
+        path.mkdir()
+
+    return change
+
+
 BROKEN: list[tuple[Change, str]] = [
     (put("xnli", "sw", "neutral\n"), "test-sw.tsv: 1 lines, but"),
     (put("udpos", "th", "NOUN\n"), "test-th.tsv: 1 sentences, but"),
@@ -242,6 +267,11 @@ BROKEN: list[tuple[Change, str]] = [
     (put("xquad", "ar", '{"a": 1}'), "the answer to 'a' is 1, not a text"),
     (put("xquad", "ar", "[]"), "a JSON list, not an object"),
     (put("xquad", "ar", '{"a":\n'), "test-ar.json:2: not JSON"),
+    (put("xquad", "ar", '{"a": 1' + "1" * 5000 + "}"), "test-ar.json: not JSON that can be read: Exceeds the limit"),
+    (put("xquad", "ar", "[" * 100_000), "test-ar.json: not JSON that can be read: nested too deep"),
+    (put("panx", "yo", "O\nper\n"), "predictions/panx/test-yo.tsv:2: tag 'per' is not O, B-... or I-..."),
+    (put("udpos", "th", "บ้าน\tNOUN\n"), "test-th.tsv:1: several columns; write the label or the tag alone"),
+    (directory("xnli", "sw"), "xnli/test-sw.tsv: cannot be read: Is a directory"),
 ]
 
 
@@ -256,10 +286,64 @@ def test_what_is_malformed_is_told(folders: tuple[Path, Path], change: Change, s
     assert told("check", folders[0], "--labels", folders[1]).exit_code == 1
 
 
-def test_references_that_are_not_squads(folders: tuple[Path, Path]) -> None:
-    write(TASKS["xquad"].file(folders[1], "ar"), '{"data": [{"paragraphs": [{"qas": [{"id": "q"}]}]}]}')
-    with pytest.raises(InputError, match=r"test-ar.json: not SQuAD's JSON, a piece of it lacks 'answers'"):
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ('{"id": "q"}', "a piece of it lacks 'answers'"),
+        ('{"id": "q", "answers": [{"text": null}]}', "'text' is null, not a text"),
+        ('{"id": "q", "answers": [{"text": 4}]}', "'text' is 4, not a text"),
+        ('{"id": "q", "answers": {"text": ["a"]}}', "'answers' is {"),
+        ('{"id": ["q"], "answers": []}', "'id' is [\"q\"], not a text"),
+        ('{"id": 7, "answers": []}', "'id' is 7, not a text"),
+        ('"q"', "\"q\" stands where an object with 'answers' should"),
+    ],
+)
+def test_references_that_are_not_squads(folders: tuple[Path, Path], question: str, says: str) -> None:
+    write(TASKS["xquad"].file(folders[1], "ar"), '{"data": [{"paragraphs": [{"qas": [%s]}]}]}' % question)
+    with pytest.raises(InputError) as error:
         score(*folders)
+    assert str(error.value).startswith(f"{TASKS['xquad'].file(folders[1], 'ar')}: not SQuAD's JSON: ")
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_references_that_are_a_text(folders: tuple[Path, Path]) -> None:
+    write(TASKS["xquad"].file(folders[1], "ar"), '"data"')
+    with pytest.raises(InputError, match="\"data\" stands where an object with 'data' should"):
+        score(*folders)
+
+
+def test_references_as_released_have_their_labels_last(folders: tuple[Path, Path]) -> None:
+    """Tokens beside the tags, sentences beside the label: they give the same scores."""
+    predictions, labels = folders
+    expected = score(predictions, labels)
+    for name, before in (("udpos", "word\t"), ("panx", "word\t"), ("xnli", "one\ttwo\t"), ("pawsx", "one\ttwo\t")):
+        path = TASKS[name].file(labels, "de")
+        write(path, "".join(f"{before if line else ''}{line}\n" for line in path.read_text().splitlines()))
+    assert score(predictions, labels) == expected
+    assert check(predictions, labels)["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "references", "says"),
+    [
+        ("udpos", "das\nHaus\n\ngeht\n", "udpos/test-de.tsv:1: the reference 'das' is none of ADJ ADP"),
+        ("panx", "O\nHaus\n", "panx/test-de.tsv:2: the reference 'Haus' is none of O B-LOC"),
+        ("xnli", "neutral\none\ttwo\n", "xnli/test-de.tsv:2: the reference 'two' is none of"),
+        ("pawsx", "0\n1\n\n0\n", "pawsx/test-de.tsv:3: the reference '' is none of 0 1"),
+        ("tatoeba", "0\nHaus\n", "tatoeba/test-de.tsv:2: the reference 'Haus' is no number"),
+        ("bucc2018", "en-1\tde-1\n", "bucc2018/test-de.tsv:1: the reference 'en-1\tde-1' is no pair of ids"),
+    ],
+)
+def test_references_of_another_form_are_refused(
+    folders: tuple[Path, Path], name: str, references: str, says: str
+) -> None:
+    """They would score 0 whatever was predicted."""
+    predictions, labels = folders
+    write(TASKS[name].file(labels, "de"), references)
+    with pytest.raises(InputError) as error:
+        score(predictions, labels)
+    assert str(error.value).startswith(str(labels)) and says in str(error.value)
+    assert says in "\n".join(check(predictions, labels)["problems"])
 
 
 def test_folders_must_be_there(tmp_path: Path, folders: tuple[Path, Path]) -> None:
@@ -278,8 +362,9 @@ def test_a_whole_submission_passes(folders: tuple[Path, Path]) -> None:
 
 def test_without_references_the_official_sizes_count(folders: tuple[Path, Path]) -> None:
     found = check(folders[0])
-    assert sum(name.startswith("udpos/") for name in found["unchecked"]) == len(found["unchecked"]) == 33
+    assert found["unchecked"] == [f"udpos/test-{code}.tsv" for code in ("de", "el", "fr", "ru", "zh")]
     problems = "\n".join(found["problems"])
+    assert "udpos/test-yo.tsv: 6 sentences, the official test set has 100" in problems
     assert "xnli/test-sw.tsv: 6 lines, the official test set has 5010" in problems
     assert "tydiqa/test-bn.json: 6 answers, the official test set has 113" in problems
     assert "panx/test-my.tsv: 6 sentences, the official test set has 100" in problems
@@ -298,6 +383,9 @@ def test_without_references_the_official_sizes_count(folders: tuple[Path, Path])
         (put("bucc2018", "de", "en-1\tde-1\n"), "test-de.tsv:1: 'en-1\tde-1' is no pair"),
         (put("bucc2018", "de", "de-1\ten-1\nde-1\ten-1\n"), "the pair 'de-1\ten-1' comes twice"),
         (put("bucc2018", "de", ""), "test-de.tsv: no pairs"),
+        (put("panx", "yo", "\nO\n\n\nO\n"), "test-yo.tsv:1: an empty line with no sentence above it (and 1 more)"),
+        (directory("xnli", "sw"), "xnli/test-sw.tsv: cannot be read: Is a directory"),
+        (put("mlqa", "vi", "[" * 100_000), "test-vi.json: not JSON that can be read: nested too deep"),
         (put("mlqa", "vi", '{"vi0": "x", "other": "y"}'), "no answer to question 'vi1' (and 4 more); it scores 0"),
         (put("mlqa", "vi", '{"vi0": "x", "other": "y"}'), "an answer to 'other', which is no question"),
         (lambda predictions, labels: write(predictions / "xnlu" / "test-sw.tsv", ""),

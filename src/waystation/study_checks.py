@@ -179,8 +179,12 @@ def _sweep_problems(task: Task, backbone: Backbone, changes: Mapping[str, Any]) 
 
 def _told(error: ValidationError, record: type[Record], *above: str) -> list[Problem]:
     """Pydantic's problems with a record that stands below a place."""
-    items = [((*above, *item["loc"]), item) for item in error.errors()]
-    return [(place, sentence(item, record, place)) for place, item in items]
+    found, refused = [], {item["loc"][:-1] for item in error.errors()}
+    for item in error.errors():
+        place = (*above, *item["loc"])
+        if item["type"] != "too_short" or item["loc"] not in refused:  # else only because what is in it was refused
+            found.append((place, sentence(item, record, place)))
+    return found
 
 
 def code_problems(task: Task) -> list[tuple[str, str]]:

@@ -23,6 +23,9 @@ from waystation.scoring.floors import floor
         ("mining_f1_halves", ["x", "x"], 0.0),
         ("token_accuracy", [["NOUN", "VERB"], ["NOUN", "NOUN"]], 75.0),
         ("pos_f1_xtreme", [["NOUN", "VERB"], ["NOUN", "NOUN"]], 40.0),
+        ("pos_f1_xtreme", [["NOUN", "NOUN", "VERB"], ["VERB"]], 40.0),  # of VERB; NOUN has 0
+        ("pos_f1_xtreme", [[], []], 0.0),
+        ("token_accuracy", [[]], 0.0),
         ("entity_f1", [["O", "B-A"]], 0.0),
         ("answer_f1", [["cat"], ["dog"]], 0.0),
         ("exact_match_squad2", [["cat"], []], 50.0),

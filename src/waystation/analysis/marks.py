@@ -16,6 +16,9 @@ from waystation.uses import Use
 FIXED = "fixed system"
 """Mark of imported predictions: they have no seeds, and are held against the mean of the baseline's."""
 
+UPPER = "upper bound: tests in the original"
+"""Mark of an arm whose tests are translated by their own originals."""
+
 JOINT = "joint training"
 """Mark of an arm that trains the target on other languages than the source too: no zero-shot transfer."""
 
@@ -58,7 +61,7 @@ def marks_of(
         marks.append(f"trained on translations ({by})")
     if asked.translate_test is not None:
         by = asked.translate_test.by.by
-        marks.append("upper bound: tests in the original" if by == ORACLE else f"reads translated tests ({by})")
+        marks.append(UPPER if by == ORACLE else f"reads translated tests ({by})")
     if any(use.mlm and use.mlm.split == "test" and target.task in use.mlm.text for use in arm.members()):
         marks.append("read the test texts")
     seen = study.backbone.has_seen()

@@ -40,6 +40,11 @@ def export(
     where the model is not in the store, transformers has no equal head, or adapters are not all that was trained.
     """
     given = opened(study, chain, store, data, made)
+    if given.step.fusion is not None:
+        raise InputError(
+            f"chain '{chain}': its model reads a text beside another (fusion), which no class of transformers does; "
+            "`waystation predict` applies it"
+        )
     target = Path(folder).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{folder} is not empty: name a new folder")

@@ -7,10 +7,10 @@ from waystation.uses import Use
 
 OFFICIAL = {
     **{name: name for name in TASKS},
-    **dict.fromkeys(("udpos_r", "udpos_xtreme"), "udpos"),
+    "udpos_xtreme": "udpos",
     "tydiqa_goldp": "tydiqa",
 }
-"""Our name of a task → XTREME's."""
+"""Our name of a task → XTREME's. ``udpos_r`` is none of them: other releases of the treebanks, other test sets."""
 
 
 def official(target: Use) -> Task | None:

@@ -76,7 +76,9 @@ def _stream(given: Opened, rows: Iterator[tuple[str, Row]]) -> Iterator[Found]:
         encoded = form.encode(examples, context.tokenizer, outputs, encoding.max_length, encoding.stride)
         encoded.stats.update(stats)
         with context.accelerator.autocast():
-            scores = logits_of(model, encoded, places, form, tokens_per_micro_batch=step.tokens_per_micro_batch)
+            # with fusion each text stands beside itself: there is no translation of it
+            budget = step.tokens_per_micro_batch
+            scores = logits_of(model, encoded, places, form, tokens_per_micro_batch=budget, fusion=step.fusion)
         answers = _answers(given, encoded, scores, outputs, cutoff, [row for _, row in block])
         for own, answer in zip(encoded.ids, answers, strict=True):
             yield {"id": own, **answer}

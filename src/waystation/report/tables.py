@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from waystation import languages
-from waystation.analysis.marks import CHOSEN, FIXED
+from waystation.analysis.marks import CHOSEN, FIXED, JOINT, UPPER
 from waystation.analysis.table import Average, Gains, Row, metric_names
 from waystation.errors import InputError
 from waystation.report.figures import points
@@ -24,6 +24,9 @@ MARKS = {
     "sample": "part of the data is a piece of the official set: not comparable with published scores",
     "trained on a piece of the official test set": "the data at hand are part of a test set: never test on that set",
     "trained on a piece of the official validation set": "the data at hand are part of the official validation set",
+    "read the test texts": "masked language modelling on the texts of the test, without labels: transductive",
+    JOINT: "trained on other languages than the source too: the point of reference, no zero-shot transfer",
+    UPPER: "the tests are read in the language that they were written in: no system could, so an upper bound",
     "trained elsewhere": "the intermediate is a checkpoint that was fine-tuned elsewhere, on what is not known here",
     CHOSEN: "its scores chose the layer and the pooling that all languages are read with; in no average",
     FIXED: "imported predictions of one system, without seeds, against the mean of the baseline's seeds",
@@ -47,6 +50,10 @@ def explain(mark: str) -> str:
         return "the checkpoint was the best on examples held out of the training data in this language"
     if mark.startswith("cutoff chosen on "):
         return "labels, or no answer, are predicted at the cutoff that was best on held-out examples in this language"
+    if mark.startswith("trained on translations "):
+        return "part of the training data is a translation by this translator: synthetic"
+    if mark.startswith("reads translated tests "):
+        return "the tests are read in translation, or beside one: a translator is part of the system"
     if mark.startswith("layer "):
         return "read by all arms: the best of a sweep with the baseline, in languages that count in no average"
     return MARKS.get(mark, "")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from waystation.errors import InputError, suggest
-from waystation.scoring.xtreme import files
+from waystation.scoring.xtreme import files, golds
 from waystation.scoring.xtreme.layout import TASKS, Task
 from waystation.scoring.xtreme.score import ignored
 
@@ -30,12 +31,12 @@ def check(folder: Path, labels: Path | None = None) -> dict[str, Any]:
         for language in task.languages:
             pred = task.file(folder, language)
             name = str(pred.relative_to(folder))
-            if not pred.is_file():
+            if not pred.exists():
                 missing.append(name)
                 continue
             present.append(name)
             gold = task.file(labels, language) if labels is not None else None
-            gold = gold if gold is not None and gold.is_file() else None
+            gold = gold if gold is not None and gold.exists() else None
             if gold is None and task.size(language) is None and task.kind != "pairs":
                 unchecked.append(name)
             try:
@@ -47,39 +48,42 @@ def check(folder: Path, labels: Path | None = None) -> dict[str, Any]:
 
 def _labels(task: Task, language: str, pred: Path, gold: Path | None) -> Iterable[str]:
     found = files.lines(pred)
-    yield from _number(found, None if gold is None else len(files.lines(gold)), task.size(language), "lines")
+    yield from _number(found, None if gold is None else len(golds.labels(task, gold)), task.size(language), "lines")
     yield from _unknown(enumerate(found, 1), task)
 
 
 def _numbers(task: Task, language: str, pred: Path, gold: Path | None) -> Iterable[str]:
     found = files.lines(pred)
-    yield from _number(found, None if gold is None else len(files.lines(gold)), task.size(language), "lines")
+    yield from _number(found, None if gold is None else len(golds.labels(task, gold)), task.size(language), "lines")
     pool = task.size(language) or 0  # references may be a part, in which the numbers are those of the whole
-    wrong = [
-        (at, line) for at, line in enumerate(found, 1) if not re.fullmatch("[0-9]{1,9}", line) or int(line) >= pool
-    ]
+    wrong = [(at, line) for at, line in enumerate(found, 1) if not golds.is_one(task, line) or int(line) >= pool]
     if wrong:
         at, line = wrong[0]
         yield f":{at}: '{line[:40]}' is no number from 0 to {pool - 1}{_more(wrong)}; count sentences from 0"
 
 
 def _tags(task: Task, language: str, pred: Path, gold: Path | None) -> Iterable[str]:
-    found, golds = files.sentences(pred), files.sentences(gold) if gold is not None else None
-    yield from _number(found, None if golds is None else len(golds), task.size(language), "sentences")
-    yield from _unknown(((at, line) for at, line in enumerate(files.lines(pred), 1) if line), task)
-    if golds is not None and len(golds) == len(found):
-        wrong = [at for at, (one, other) in enumerate(zip(golds, found, strict=True)) if len(one) != len(other)]
+    lines = files.lines(pred)
+    found, right = files.sentences(lines), None if gold is None else golds.tags(task, gold)
+    yield from _number(found, None if right is None else len(right), task.size(language), "sentences")
+    yield from _unknown(((at, line) for at, line in enumerate(lines, 1) if line), task)
+    # The official script takes each of these for an empty sentence, and then sees another number of them.
+    empty = [at for at, (above, line) in enumerate(pairwise(["", *lines]), 1) if not above and not line]
+    if empty:
+        yield f":{empty[0]}: an empty line with no sentence above it{_more(empty)}; leave one after each sentence"
+    if right is not None and len(right) == len(found):
+        wrong = [at for at, (one, other) in enumerate(zip(right, found, strict=True)) if len(one) != len(other)]
         if wrong:
             at = wrong[0]
             yield (
-                f": {len(found[at])} tags in sentence {at + 1}, which has {len(golds[at])} words{_more(wrong)}; "
+                f": {len(found[at])} tags in sentence {at + 1}, which has {len(right[at])} words{_more(wrong)}; "
                 "a sentence longer than the window keeps every line"
             )
 
 
 def _pairs(task: Task, language: str, pred: Path, gold: Path | None) -> Iterable[str]:
     found = files.lines(pred)
-    wrong = [(at, line) for at, line in enumerate(found, 1) if not re.fullmatch(rf"{language}-[0-9]+\ten-[0-9]+", line)]
+    wrong = [(at, line) for at, line in enumerate(found, 1) if not re.fullmatch(golds.pair_of(language), line)]
     if wrong:
         at, line = wrong[0]
         yield f":{at}: '{line[:60]}' is no pair{_more(wrong)}; write {language}-000000001, a tab, en-000000001"
@@ -88,6 +92,8 @@ def _pairs(task: Task, language: str, pred: Path, gold: Path | None) -> Iterable
         yield f": the pair '{twice[0]}' comes twice{_more(twice)}; write it once"
     if not found:
         yield ": no pairs"
+    if gold is not None:
+        golds.pairs(gold, language)
 
 
 def _answers(task: Task, language: str, pred: Path, gold: Path | None) -> Iterable[str]:

@@ -6,6 +6,7 @@ overall score is the mean over the nine tasks, not over their groups.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from waystation.errors import InputError, ManyProblems, suggest
 from waystation.scoring import answers, metrics, parts
 from waystation.scoring.floors import floor
 from waystation.scoring.placeholders import placeholder
-from waystation.scoring.xtreme import files, published
+from waystation.scoring.xtreme import files, golds, published
 from waystation.scoring.xtreme.layout import CHOICE, GROUPS, TASKS, Task
 
 SOURCE = "rules of google-research/xtreme's evaluate.py (xtreme_version=xtreme), tags as seqeval 1.2.2 reads them"
@@ -28,7 +29,7 @@ Scores = dict[str, Any]
 
 @dataclass
 class _One:
-    """Scores of one task in one language: the official ones, others beside them, floors of the official ones."""
+    """Scores of one task in one language: the official ones, others beside them, floors of either."""
 
     scores: dict[str, float]
     beside: dict[str, float] = field(default_factory=dict)
@@ -62,7 +63,7 @@ def score(predictions: Path, labels: Path, backbone: str | None = None) -> dict[
     for task in TASKS.values():
         for language in task.languages:
             pred, gold = task.file(predictions, language), task.file(labels, language)
-            absent = [what for what, path in (("predictions", pred), ("labels", gold)) if not path.is_file()]
+            absent = [what for what, path in (("predictions", pred), ("labels", gold)) if not path.exists()]
             if absent:
                 missing.append({"task": task.name, "language": language, "what": " and ".join(absent)})
                 continue
@@ -71,7 +72,7 @@ def score(predictions: Path, labels: Path, backbone: str | None = None) -> dict[
             except _Hidden as reason:
                 refused.append({"task": task.name, "language": language, "reason": f"{gold}: {reason}"})
             except InputError as error:
-                problems.append(_placed(str(error), pred))
+                problems.append(str(error))
     if problems:
         raise ManyProblems(problems)
     if not found and not refused:
@@ -167,49 +168,50 @@ def _flags(found: Mapping[str, Mapping[str, _One]]) -> list[dict[str, Any]]:
             "task": name,
             "language": language,
             "metric": metric,
-            "score": one.scores[metric],
+            "score": points,
             "floor": lowest,
             "why": f"no better than answering without looking ({lowest:.1f})",
         }
         for name, by_language in found.items()
         for language, one in by_language.items()
         for metric, lowest in one.floors.items()
-        if one.scores[metric] <= lowest + 1e-9
+        if (points := (one.scores | one.beside)[metric]) <= lowest + 1e-9
     ]
-
-
-def _placed(message: str, path: Path) -> str:
-    return message if ".tsv" in message or ".json" in message else f"{path}: {message}"
 
 
 # One task in one language
 
 
 def _one_each(task: Task, language: str, pred: Path, gold: Path) -> _One:
-    golds, preds = files.lines(gold), files.lines(pred)
-    _refuse(golds)
-    _same(golds, preds, pred, gold, "lines")
+    right, preds = golds.labels(task, gold), _alone(pred)
+    _refuse(right)
+    _same(right, preds, pred, gold, "lines")
     name = "retrieval_accuracy" if task.kind == "numbers" else "accuracy"
-    return _One({"accuracy": metrics.accuracy(golds, preds)}, floors={"accuracy": floor(name, golds)})
+    return _One({"accuracy": metrics.accuracy(right, preds)}, floors={"accuracy": floor(name, right)})
 
 
 def _tags(task: Task, language: str, pred: Path, gold: Path) -> _One:
-    golds, preds = files.sentences(gold), files.sentences(pred)
-    _refuse([tag for tags in golds for tag in tags])
-    _same(golds, preds, pred, gold, "sentences")
-    for number, (one, other) in enumerate(zip(golds, preds, strict=True), 1):
+    right, lines = golds.tags(task, gold), _alone(pred)
+    _refuse([tag for tags in right for tag in tags])
+    for at, tag in enumerate(lines, 1):
+        if task.name == "panx" and tag and not re.fullmatch("O|[BI]-.+", tag):
+            raise InputError(f"{pred}:{at}: tag '{tag[:40]}' is not O, B-... or I-...; correct it")
+    preds = files.sentences(lines)
+    _same(right, preds, pred, gold, "sentences")
+    for number, (one, other) in enumerate(zip(right, preds, strict=True), 1):
         if len(one) != len(other):
             raise InputError(f"{pred}: {len(other)} tags in sentence {number}, which has {len(one)} words")
     main = "pos_f1_xtreme" if task.name == "udpos" else "entity_f1"
     second = "pos_f1_xtreme_0.0.12" if task.name == "udpos" else "entity_f1_strict"
-    beside = metrics.score([second, "token_accuracy"], golds, preds)
-    return _One(_of_totals(*parts.tally(main, golds, preds).totals().tolist()), beside, {"f1": floor(main, golds)})
+    beside = metrics.score([second, "token_accuracy"], right, preds)
+    floors = {"f1": floor(main, right), "token_accuracy": floor("token_accuracy", right)}
+    return _One(_of_totals(*parts.tally(main, right, preds).totals().tolist()), beside, floors)
 
 
 def _pairs(task: Task, language: str, pred: Path, gold: Path) -> _One:
-    golds, preds = ({tuple(line.split("\t")) for line in files.lines(path) if line} for path in (gold, pred))
-    _refuse([pair[-1] for pair in golds])
-    return _One(_of_totals(len(golds & preds), len(preds), len(golds)), floors={"f1": 0.0})
+    right, preds = golds.pairs(gold, language), {line for line in files.lines(pred) if line}
+    _refuse([pair.rpartition("\t")[2] for pair in right])
+    return _One(_of_totals(len(right & preds), len(preds), len(right)), floors={"f1": 0.0})
 
 
 def _answers(task: Task, language: str, pred: Path, gold: Path) -> _One:
@@ -233,9 +235,18 @@ def _refuse(labels: list[str]) -> None:
         raise _Hidden(reason)
 
 
-def _same(golds: list[Any], preds: list[Any], pred: Path, gold: Path, what: str) -> None:
-    if len(golds) != len(preds):
-        raise InputError(f"{pred}: {len(preds)} {what}, but {gold} has {len(golds)}; give one for each")
+def _alone(pred: Path) -> list[str]:
+    """The lines of predictions, each a label or a tag and nothing else."""
+    found = files.lines(pred)
+    for at, line in enumerate(found, 1):
+        if "\t" in line:
+            raise InputError(f"{pred}:{at}: several columns; write the label or the tag alone")
+    return found
+
+
+def _same(right: list[Any], preds: list[Any], pred: Path, gold: Path, what: str) -> None:
+    if len(right) != len(preds):
+        raise InputError(f"{pred}: {len(preds)} {what}, but {gold} has {len(right)}; give one for each")
 
 
 def _of_totals(right: int, predicted: int, wanted: int) -> dict[str, float]:
