@@ -15,6 +15,7 @@ from waystation.steps.recipes import Fusion, Lora, Mixing, Mlm, Recipe, Subset, 
 from waystation.steps.records import (
     EncodeStep,
     EvaluateStep,
+    LogitsStep,
     Part,
     Reading,
     Retrieval,
@@ -34,7 +35,10 @@ WITHOUT_TORCH = ("engines", "evaluation", "formats", "models", "training", "repo
 """Parts of the package that are not searched for records: they need torch, or only show things."""
 HEAVY_STEPS = {
     f"waystation.steps.{name}"
-    for name in ("carry", "context", "encode", "evaluate", "models", "retrieve", "sweep", "train", "translate", "trunk")
+    for name in (
+        *("carry", "context", "encode", "evaluate", "lessons", "logits", "models", "retrieve", "sweep", "train"),
+        *("translate", "trunk"),
+    )
 }
 
 
@@ -110,6 +114,10 @@ EVALUATE = EvaluateStep(
     task="e3c", format="tagging", labels=("A",), scheme="iob2", model="m" * 64, encodings={"en": "e" * 64}
 )
 
+LOGITS = LogitsStep(
+    task="e3c", format="tagging", labels=("A",), scheme="iob2", model="m" * 64, fusion=Fusion(), encodings=("e" * 64,)
+)
+
 RETRIEVAL = Reading(layer=-1, pooling="mean", prefix="", direction="mining")
 SWEEP = SweepStep(
     task="pairs", model=None, backbone={"bundled": "x"}, encodings={"de": "e" * 64},
@@ -151,6 +159,11 @@ EVALUATE_CHANGES: dict[str, Any] = {
     "version": 9, "task": "other", "format": "classification", "labels": ("B",), "scheme": "plain", "model": "n" * 64,
     "encodings": {"en": "e" * 64, "eu": "f" * 64}, "precision": "bf16", "tokens_per_micro_batch": 4096,
     "backbone": {"bundled": "x"}, "retrieval": RETRIEVAL, "frozen": 6, "trunks": {"en": "t" * 64},
+    "fusion": Fusion(), "partners": {"eu": "g" * 64},
+}  # fmt: skip
+LOGITS_CHANGES: dict[str, Any] = {
+    "version": 9, "task": "other", "format": "classification", "labels": ("B",), "scheme": "plain", "model": "n" * 64,
+    "fusion": Fusion(fused=2), "encodings": ("e" * 64, "f" * 64), "precision": "bf16", "tokens_per_micro_batch": 4096,
 }  # fmt: skip
 SWEEP_CHANGES: dict[str, Any] = {
     "version": 9, "task": "other", "model": "m" * 64, "backbone": {"bundled": "y"}, "encodings": {"de": "f" * 64},
@@ -161,7 +174,7 @@ CHANGES = [
     pytest.param(record, field, value, id=f"{type(record).__name__}-{field}")
     for record, changes in (
         (RECIPE, RECIPE_CHANGES), (ENCODE, ENCODE_CHANGES), (TRAIN, TRAIN_CHANGES), (TRANSLATE, TRANSLATE_CHANGES),
-        (TRUNK, TRUNK_CHANGES), (EVALUATE, EVALUATE_CHANGES),
+        (TRUNK, TRUNK_CHANGES), (EVALUATE, EVALUATE_CHANGES), (LOGITS, LOGITS_CHANGES),
         (Validation(), {"fraction": 0.2, "every": 7, "select": "best", "patience": 3}),
         (PART, {"task": "x", "format": "choice", "labels": (), "scheme": "plain"}),
         (PART, {"encodings": (), "shares": 0, "batch": 9}),
@@ -169,7 +182,7 @@ CHANGES = [
         (Mixing(), {"sampler": "uniform", "annealing": 0.5}),
         (Mixing(sampler="capped", cap=9), {"cap": 10}),
         (Mixing(sampler="temperature", temperature=2), {"temperature": 3.0}),
-        (Fusion(), {"local": 2, "fused": 3, "alpha": 0.5, "temperature": 2.0}),
+        (Fusion(), {"local": 2, "fused": 3, "alpha": 0.5, "temperature": 2.0, "languages": "one"}),
         (Translation(by="seq2seq", model="a"), {"model": "b", "beams": 1, "longest": 9, "before": "x"}),
         (Translation(by="seq2seq", model="a"), {"spelling": {"es": "spa"}, "tokens_per_batch": 9, "revision": "r"}),
         (Translation(by="precomputed", files="a", layout="pairs"), {"files": "b", "layout": "squad"}),
@@ -200,6 +213,7 @@ def test_a_field_changes_the_digest_exactly_when_it_is_identity(record: Record, 
         (TRAIN, TRAIN_CHANGES),
         (TRUNK, TRUNK_CHANGES),
         (EVALUATE, EVALUATE_CHANGES),
+        (LOGITS, LOGITS_CHANGES),
         (SWEEP, SWEEP_CHANGES),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Record) else "",
@@ -219,6 +233,7 @@ def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
             EncodeStep,
             TrainStep,
             TrunkStep,
+            LogitsStep,
             EvaluateStep,
             SweepStep,
             Sweep,
@@ -231,7 +246,7 @@ def test_only_these_fields_of_steps_and_recipes_are_execution_only() -> None:
         "Recipe.trunk_gigabytes", "TranslateStep.task", "TranslateStep.corpus", "EncodeStep.task", "EncodeStep.sample",
         "EncodeStep.stands_for", "TrainStep.task", "TrainStep.trunk",
         "TrunkStep.max_bytes", "TrunkStep.tokens_per_micro_batch", "TrunkStep.visits", "TrunkStep.passes",
-        "EvaluateStep.task", "EvaluateStep.frozen",
+        "LogitsStep.task", "LogitsStep.tokens_per_micro_batch", "EvaluateStep.task", "EvaluateStep.frozen",
         "EvaluateStep.trunks", "EvaluateStep.tokens_per_micro_batch",
         "SweepStep.task", "SweepStep.tokens_per_micro_batch", "Sweep.on",
     }  # fmt: skip
@@ -262,11 +277,11 @@ def test_the_digest_of_a_known_value_never_changes() -> None:
 
 def test_the_identity_of_known_steps_changes_on_purpose_only() -> None:
     """A new identity field changes these: every artifact in every store is then made anew. Renew them knowingly."""
-    assert digest(RECIPE) == "8260f0fe36fbabfd0d016d93534cd5854f35a55c5614f215e497047f389faa3c"
-    assert step_id(TRAIN) == "236c762da82660ed43addfd1dbeafef5c9e4ee63f626a0272a17133bba74e14f"
+    assert digest(RECIPE) == "9b414b2f3499c3ed79090c7e1fe60740d6809f38b38595ed750c35d47944aa58"
+    assert step_id(TRAIN) == "fe203cf501147b6c01675cf1cd7df4d355c48d70ef8c002660ad88eb3cb0f8c0"
     assert step_id(ENCODE) == "715c60bf6092d96a7fbf9d692db74ed726dcfb27ff91158ec1bd1e93e998cbc2"
     assert step_id(TRUNK) == "4a23bde2927394bfa43595b78bcc2e774764ec31f1a8546f2696a671d58f5375"
-    assert step_id(EVALUATE) == "755087a319d45f2027820467fe78e019db92df8e6bf1b54b04f9b3a8e72e42cc"
+    assert step_id(EVALUATE) == "07892fdc72de3eef8bb2d72ee8d304b51273fc95e17ed96f9c979b012e5c7dc9"
 
 
 def test_order_of_keys_and_kind_of_sequence_do_not_matter_but_order_of_items_does() -> None:

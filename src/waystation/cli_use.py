@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -52,19 +55,33 @@ def predict(
     loaded, made = _planned(study, profile, overrides, seeds, data)
     if not file.exists():
         raise InputError(f"{file}: no such file; name the texts to predict")
-    _trained(loaded, made, chain, store, data, train)
-    from waystation.exchange.predict import predict as apply
+    with nullcontext(sys.stdout) if output is None else _beside(output, file) as out:
+        _trained(loaded, made, chain, store, data, train)
+        from waystation.exchange.predict import predict as apply
 
-    found = apply(loaded, chain, file, store, data, kind=kind, made=made)
-    with open(output, "w", encoding="utf-8") if output is not None else _standard_output() as out:
-        for one in found:
+        for one in apply(loaded, chain, file, store, data, kind=kind, made=made):
             out.write(json.dumps(one, ensure_ascii=False) + "\n")
 
 
-def _standard_output() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext(sys.stdout)
+@contextmanager
+def _beside(output: Path, source: Path) -> Iterator[TextIO]:
+    """A file that takes the place of ``output`` once it is whole; refused before any work where none can be written."""
+    target = output.resolve()
+    if target.exists() and target.samefile(source):
+        raise InputError(f"--output '{output}' is the file that is read; name another")
+    if target.exists() and not target.is_file():
+        raise InputError(f"--output '{output}': not a file; give the name of one")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        file = temporary.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output '{output}': no file can be written there: {error.strerror}") from None
+    try:
+        with file:
+            yield file
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def store_export(
@@ -155,6 +172,8 @@ def xtreme_export(
         return
     for name, choice in found.items():
         typer.echo(f"{name}: {choice.intermediate}, seed {choice.seed}, {len(choice.languages)} files; {choice.why}")
+        for note in choice.notes:
+            typer.echo(f"  {note}")
 
 
 def sweep(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from waystation import study_checks
 from waystation.errors import InputError, ManyProblems
 from waystation.plan_encodings import texts_of
 from waystation.plan_steps import Builder, fits, tested_in
@@ -121,7 +122,8 @@ def _all_at_hand(study: Study, data: Path | None) -> None:
         if use.mlm is not None:
             wanted |= {(name, use.mlm.split, code): None for name, code in texts_of(study, use)}
     for use in study.target:
-        wanted |= {(use.task, "test", code): None for code in tested_in(study, use, data)}
+        choosing = study_checks.choosing(study.find(use.task), use.retrieval)
+        wanted |= {(use.task, "test", code): None for code in (*tested_in(study, use, data), *choosing)}
     problems: dict[str, None] = {}
     for name, split, code in wanted:
         try:

@@ -13,6 +13,7 @@ from every import TARGETS, write_jsonl  # noqa: E402
 from waystation.chains import find  # noqa: E402
 from waystation.errors import InputError  # noqa: E402
 from waystation.exchange import predict as module  # noqa: E402
+from waystation.exchange import texts  # noqa: E402
 from waystation.exchange.predict import predict  # noqa: E402
 from waystation.tasks import sources  # noqa: E402
 from waystation.tasks.reading.documents import words  # noqa: E402
@@ -106,10 +107,66 @@ def test_conll_gives_a_tag_for_each_token(finished, tmp_path):
 def test_rows_and_strings_from_python(finished):
     study, made, store = finished
     one, two = predict(study, "names+mood.s0", ["Anna moved", {"id": 7, "text": "Anna moved"}], store.root, made=made)
-    assert (one["id"], two["id"]) == ("1", "7") and one["probabilities"] == two["probabilities"]
+    assert (one["id"], two["id"]) == ("1", 7) and one["probabilities"] == two["probabilities"]
     (nothing,) = predict(study, "names+towns.s0", [" "], store.root, made=made)
     assert nothing == {"id": "1", "spans": []}
     assert list(predict(study, "names+towns.s0", [], store.root, made=made)) == []
+
+
+@pytest.mark.parametrize("own", ["a7", 7, 1.5, True, ["a", 1], {"page": 3}])
+def test_an_id_comes_back_as_it_was_given(finished, tmp_path, own):
+    study, made, store = finished
+    path = write_jsonl(tmp_path / "texts.jsonl", [{"id": own, "text": "Anna"}, {"id": None, "text": "Anna"}])
+    found = predict(study, "names+mood.s0", path, store.root, made=made)
+    assert [json.dumps(one["id"]) for one in found] == [json.dumps(own), '"2"']
+
+
+NODES = ["1-2 vámonos", "1 vamos", "2 nos", "3-4 al", "3 a", "4 el", "5 mar_y_sol", "5.1 x", "", "# a", "1 #"]
+REST = "\t_" * 8
+TREE = "# text = vámonos al mar\n" + "".join(
+    f"{node if node.startswith('# ') or not node else node.replace(' ', chr(9)).replace('_', ' ') + REST}\n"
+    for node in NODES
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("new.conllu", TREE, [["vamos", "nos", "a", "el", "mar y sol"], ["#"]]),
+        ("new.conll", TREE, [["vamos", "nos", "a", "el", "mar y sol"], ["#"]]),
+        ("new.conll", "# O\nAnna B-PER\n\nzu O\n", [["#", "Anna"], ["zu"]]),
+        ("new.conll", "New York\tB-LOC\n10\u00a0000\tO\n\u3000\tO\n\u00a0\n \t\nzu\tO\n", None),
+        ("new.conll", " Anna  O\n", [["Anna"]]),
+    ],
+)
+def test_columns_are_read_as_tasks_read_them(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    words = words or [["New York", "10\u00a0000", "\u3000", "\u00a0"], ["zu"]]
+    assert [row["words"] for _, row in texts.read(path)] == words
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("Anna\tO\n\tO\n", "new.conll:2: the token is empty"),
+        (TREE + "2\tone\n", "no word of CoNLL-U: ten columns"),
+    ],
+)
+def test_a_line_without_a_token_is_named(tmp_path, content, says):
+    path = tmp_path / "new.conll"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        list(texts.read(path))
+    assert str(error.value).startswith(f"{path}:") and says in str(error.value)
+
+
+def test_a_token_that_is_a_blank_of_another_script_has_a_tag(finished, tmp_path):
+    study, made, store = finished
+    path = tmp_path / "new.conll"
+    path.write_text("Anna\n\u3000\n\u00a0x\n", encoding="utf-8")
+    (found,) = predict(study, "names+towns.s0", path, store.root, made=made)
+    assert len(found["tags"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -124,6 +181,7 @@ def test_rows_and_strings_from_python(finished):
         ("quiz", [{"text": "a", "options": "b"}], "text 1: field 'options' is not a list of texts"),
         ("places", [{"context": "a", "question": "b"}, {"context": "a"}], "text 2: no field 'question'"),
         ("towns", [{"words": ["a", 3]}], "text 1: field 'words' is 3, not a string"),
+        ("towns", [{"id": ["\ud800"], "words": ["a"]}], "text 1: field 'id' holds half a surrogate pair"),
     ],
 )
 def test_a_row_that_lacks_something_is_named(finished, target, rows, says):

@@ -31,6 +31,8 @@ def test_transformers_alone_predicts_what_the_study_stored(finished, tmp_path, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     assert facts == json.loads((tmp_path / "out" / "waystation.json").read_text())
     assert [source["task"] for source in facts["trained_on"]] == ["names", target]
+    assert facts["backbone_licence"] == "unknown"
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
     model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     chain = find(made, f"names+{target}.s0")

@@ -150,7 +150,11 @@ def change(rows, format):
         "tagging": [(["O"], "1 tags for"), ("O", "not a list")],
         "classification": [("goood", "'goood' is neither a label of the task")],
         "multilabel": [(["persn"], "(did you mean 'person'?)"), ("person", "not a list")],
-        "choice": [(7, "'7' is no option: count from 0 to"), ("first", "'first' is no option")],
+        "choice": [
+            (7, "'7' is no option: count from 0 to"),
+            ("first", "'first' is no option"),
+            ("1" * 5000, f"'{'1' * 40}' is no option"),
+        ],
         "span": [(["a"], "not a string")],
     }
     for value, says in wrong[format]:

@@ -12,7 +12,7 @@ from every import write_jsonl  # noqa: E402
 from questions import questions, squad_json  # noqa: E402
 from small import examples, sentences, write_labelled, write_tagged  # noqa: E402
 
-from waystation import Study, gains, plan, predict, rounds, run  # noqa: E402
+from waystation import Study, chains, gains, plan, predict, rounds, run  # noqa: E402
 from waystation.chains import find  # noqa: E402
 from waystation.errors import InputError  # noqa: E402
 from waystation.exchange import checkpoint  # noqa: E402
@@ -179,6 +179,16 @@ def test_the_choice_is_made_on_held_out_english_and_written_down(whole, tmp_path
     chosen = export(study, tmp_path / "out", store.root, made=made)
     kept = json.loads((tmp_path / "out" / "choice.json").read_text())
     assert kept["study"] == "whole" and set(kept["tasks"]) == set(TARGETS)
+    assert kept["backbone"]["id"] == study.backbone.id and kept["backbone"]["files"]
+    for target, choice in kept["tasks"].items():
+        tested = chains.tested(made, target)
+        assert {code: data["content"] for code, data in choice["tests"].items()} == {
+            code: step.content for code, step in tested.items() if code in choice["languages"]
+        }
+        assert choice["seeds"] == [0, 1] and choice["left_out"] == {}
+        assert any("XTREME takes from the development set" in note for note in choice["notes"]) == (
+            target == "bucc2018"
+        )
     held = {}
     for target in ("pawsx", "panx", "xquad"):
         for arm in ("names", "mood"):
@@ -192,6 +202,28 @@ def test_the_choice_is_made_on_held_out_english_and_written_down(whole, tmp_path
         means = {arm: sum(held[arm, other] for other in ("pawsx", "panx", "xquad")) / 3 for arm in ("names", "mood")}
         assert chosen[target].scores == pytest.approx(means)
         assert chosen[target].intermediate == max(means, key=means.get)
+
+
+def test_what_the_tests_are_is_written_down(whole, tmp_path):
+    study, _, store, folder = whole
+    content = yaml.safe_load((folder / "study.yaml").read_text())
+    test = content["tasks"]["pawsx"].pop("test")
+    content["tasks"]["pawsx"]["splits"] = {"test": {"files": test, "sample": True, "stands_for": "validation"}}
+    (folder / "other.yaml").write_text(yaml.safe_dump(content))
+    asked = {"store": store.root, "intermediate": "none"}
+    choice = export(Study.load(folder / "other.yaml"), tmp_path / "out", **asked)["pawsx"]
+    assert choice.tests["de"]["sample"] and choice.tests["de"]["stands_for"] == "validation"
+    assert choice.notes == (
+        "not the official test set but of its validation set: en de",
+        "a piece of the official set: en de",
+    )
+
+
+def test_a_folder_that_cannot_be_made(whole, tmp_path):
+    study, made, store, _ = whole
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file.*: cannot be written: Not a directory"):
+        export(study, tmp_path / "file" / "out", store.root, intermediate="none", made=made)
 
 
 def test_a_submission_comes_in_again_as_a_system(whole, tmp_path):

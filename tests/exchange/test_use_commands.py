@@ -77,6 +77,35 @@ def test_bad_words_are_one_line(call, words, says):
     assert says in told and told.startswith("error: ") and told.count("\n") == 1
 
 
+def test_an_earlier_result_stays_until_a_new_one_is_whole(home, call, tmp_path, monkeypatch):
+    call("predict", *CHAIN, write_jsonl(tmp_path / "one.jsonl", [{"text": "Anna"}]), "--train", "-o", tmp_path / "out")
+    kept = (tmp_path / "out").read_bytes()
+    assert kept.count(b"\n") == 1
+    bad = write_jsonl(tmp_path / "bad.jsonl", [{"text": "Anna"}, {"text": 3}])
+    assert "bad.jsonl:2: field 'text'" in call("predict", *CHAIN, bad, "-o", tmp_path / "out", code=2)
+    assert (tmp_path / "out").read_bytes() == kept
+    call("predict", *CHAIN, write_jsonl(tmp_path / "two.jsonl", 2 * [{"text": "to"}]), "-o", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes().count(b"\n") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "one.jsonl", "out", "two.jsonl"]
+
+
+def test_where_no_result_can_be_written(call, tmp_path):
+    """Told before the model is looked for, which here is not in the store."""
+    notes = write_jsonl(tmp_path / "notes.jsonl", [{"text": "Anna"}])
+    given = notes.read_bytes()
+    (tmp_path / "link").symlink_to(notes)
+    for output, says in (
+        (notes, "is the file that is read; name another"),
+        (tmp_path / "link", "is the file that is read; name another"),
+        (tmp_path, "not a file"),
+        ("/dev/null", "not a file"),
+        (tmp_path / "no" / "x.jsonl", "no file can be written there: No such file or directory"),
+    ):
+        told = call("predict", "none+mood.s0", notes, "--study", "study.yaml", "-o", output, code=2)
+        assert told.startswith(f"error: --output '{output}'") and says in told and told.count("\n") == 1
+    assert notes.read_bytes() == given
+
+
 def test_import_tells_what_came_in(call, tmp_path):
     rows = [{"id": f"classification-3-e{at}", "prediction": "good"} for at in range(9)]
     write_jsonl(tmp_path / "test-de.jsonl", rows)

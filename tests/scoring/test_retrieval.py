@@ -167,7 +167,12 @@ def test_mining_is_the_published_procedure(
     if kind == "any":
         left, right = abs(left), abs(right)  # positive cosines, as of sentences: margins are well conditioned
     first = [sorted(np.unique(unit(rows), axis=0, return_index=True)[1].tolist()) for rows in (left, right)]
-    expected = [(first[0][i], first[1][j], score) for i, j, score in published(left[first[0]], right[first[1]], k)]
+    expected = [
+        (one, other, score)
+        for i, j, score in published(left[first[0]], right[first[1]], k)
+        for one in np.flatnonzero((unit(left) == unit(left)[first[0][i]]).all(1)).tolist()
+        for other in np.flatnonzero((unit(right) == unit(right)[first[1][j]]).all(1)).tolist()
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "TILE", (high, wide))
         i, j, score = mine(left, right, k)
@@ -182,7 +187,7 @@ def test_mining_is_the_published_procedure(
     assert i.dtype == j.dtype == np.int64
 
 
-def test_equal_sentences_are_mined_once() -> None:
+def test_equal_sentences_are_mined_once_and_given_with_all_their_rows() -> None:
     rng = np.random.default_rng(5)
     left = rng.normal(size=(30, 8)).astype(np.float32)
     right = left + 0.1 * rng.normal(size=left.shape).astype(np.float32)
@@ -191,8 +196,13 @@ def test_equal_sentences_are_mined_once() -> None:
     assert score.tolist() == mine(left, right, 4)[2].tolist() != mine(left, right, 5)[2].tolist()
     twice = np.concatenate([left, left[::-1]]), np.concatenate([right, right])
     again = mine(*twice)
-    for before, after in zip((i, j, score), again, strict=True):
-        assert (before == after).all()
+    expected = [
+        (one, other, points)
+        for at, to, points in zip(i.tolist(), j.tolist(), score.tolist(), strict=True)
+        for one in (at, 59 - at)
+        for other in (to, to + 30)
+    ]
+    assert list(zip(*(part.tolist() for part in again), strict=True)) == expected
 
 
 def test_zero_has_no_sign() -> None:

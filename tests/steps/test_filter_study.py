@@ -15,13 +15,14 @@ from small import LABELS, sentences, write_tagged  # noqa: E402
 from small import write_study as write_small  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
-from waystation import Study, gains, plan, run  # noqa: E402
+from waystation import Study, formats, gains, plan, run  # noqa: E402
 from waystation.backbones import Backbone  # noqa: E402
 from waystation.costs import costs  # noqa: E402
 from waystation.errors import InputError, Stopped  # noqa: E402
+from waystation.evaluation.predict import logits_of  # noqa: E402
 from waystation.exchange.checkpoint import export  # noqa: E402
 from waystation.exchange.predict import predict  # noqa: E402
-from waystation.steps import logits  # noqa: E402
+from waystation.steps import logits, models  # noqa: E402
 from waystation.steps.context import Context  # noqa: E402
 from waystation.steps.records import EvaluateStep, LogitsStep, TrainStep  # noqa: E402
 from waystation.store import Store  # noqa: E402
@@ -34,7 +35,10 @@ ARMS = {
         "translate_test": {"by": "identity"},
         "recipe": {"fusion": {"fused": 2, "alpha": 0.5, "temperature": 2}},
     },
-    "rows": {"languages": ["en", "de"], "recipe": {"fusion": {"fused": 1}}},  # rows of the same ids in both
+    "rows": {
+        "languages": ["en", "de"],
+        "recipe": {"fusion": {"fused": 1, "alpha": 1.0}},
+    },  # rows of the same ids in both
 }
 
 
@@ -107,7 +111,7 @@ def steps(made, kind):
 def test_a_pupil_has_the_plain_training_as_its_teacher(finished):
     _, made, store = finished
     trained, taught = steps(made, TrainStep), steps(made, LogitsStep)
-    assert len(taught) == 2, "one for each target"
+    assert len(taught) == 4, "one for each pupil"
     for target in ("mood", "towns"):
         _, pupil = trained[f"train taught+{target}.s0"]
         key, teacher = taught[f"teach taught+{target}.s0"]
@@ -137,6 +141,33 @@ def test_what_the_teacher_says_is_kept_for_every_window(finished):
         one, two = said.parts
         expected = [one[0][slice(*one[1][:2])], two[0][slice(*two[1][1:3])], two[0][slice(*two[1][-2:])]]
         np.testing.assert_array_equal(said(last), np.concatenate([expected[1], expected[0], expected[2]]))
+
+
+def test_the_teacher_reads_what_its_pupil_reads(finished):
+    """Each text beside its original."""
+    study, made, store = finished
+    context = Context(store, store.root, Backbone(id=study.backbone.id))
+    for target in ("mood", "towns"):
+        key, step = steps(made, LogitsStep)[f"teach rows+{target}.s0"]
+        original, other = (context.encoded(encoding) for encoding in step.encodings)
+        vocabulary = np.arange(context.checkpoint.vocabulary)
+        model = models.build(context, step, models.read(context, step.model), vocabulary, None)
+
+        def said(partners, other=other, model=model, step=step, places=vocabulary.astype(np.int32)):
+            form = formats.get(step.format)
+            return np.concatenate(
+                [
+                    v
+                    for _, v in sorted(
+                        logits_of(model, other, places, form, fusion=step.fusion, partners=partners),
+                        key=lambda one: one[0],
+                    )
+                ]
+            )
+
+        (stored, _) = logits.stored(context, key).parts[1]
+        np.testing.assert_allclose(stored, said(original), atol=1e-5)
+        assert not np.allclose(stored, said(None), atol=1e-4)
 
 
 def test_what_was_said_before_an_interruption_is_kept(finished, tmp_path):

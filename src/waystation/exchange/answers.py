@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from waystation.tasks.examples import (
 from waystation.tasks.labels import names_of
 from waystation.tasks.reading.rows import complaint, objects, shown, text_of
 from waystation.tasks.reading.tags import BadRow, Names
+
+_NUMBER = "[0-9]{1,9}"
 
 
 @dataclass
@@ -120,8 +123,8 @@ class _Given:
                 return Ranked(labels, labels if ranking is None else self._set(ranking))
             case "choice":
                 place = text_of(value, "prediction", numbers=True)
-                if not place.isdecimal() or int(place) >= self.ask.room[at]:
-                    raise BadRow(f"'{place}' is no option: count from 0 to {self.ask.room[at] - 1}")
+                if not re.fullmatch(_NUMBER, place) or int(place) >= self.ask.room[at]:
+                    raise BadRow(f"'{place[:40]}' is no option: count from 0 to {self.ask.room[at] - 1}")
                 return str(int(place))
             case "classification":
                 label = self._label(text_of(value, "prediction", numbers=True))
@@ -177,7 +180,7 @@ def _in_order(path: Path, given: _Given) -> list[str | list[str]]:
     ask, unit = given.ask, "lines"
     rows: list[Any] = []
     if given.format == "tagging":
-        rows, unit = [[line.split("\t")[-1] for line in tags] for tags in files.sentences(path)], "sentences"
+        rows, unit = list(files.sentences(files.last_column(path))), "sentences"
     elif given.format in ("classification", "retrieval"):
         rows = list(files.lines(path))
     else:
@@ -192,7 +195,7 @@ def _in_order(path: Path, given: _Given) -> list[str | list[str]]:
 
 
 def _numbered(path: Path, number: int, row: str, pool: Sequence[str]) -> str:
-    if not row.isdecimal() or int(row) >= len(pool):
+    if not re.fullmatch(_NUMBER, row) or int(row) >= len(pool):
         raise InputError(f"{path}:{number}: '{row[:40]}' is no sentence: count from 0 to {len(pool) - 1}")
     return pool[int(row)]
 

@@ -68,7 +68,9 @@ def export(
             loaded = plain.write(building, checkpoint, layers, trained.encoder, trained.embedding, head, form, outputs)
         facts = {"class": loaded, "auto_class": plain.AUTO[form], **base, **_facts(given, outputs)}
         write_json(building / FACTS, facts)
-        building.chmod(0o755)  # temporary folders are for their owner alone
+        building.chmod(0o755)  # temporary folders are for their owner alone, and so are files of safetensors
+        for path in building.glob("*.safetensors"):
+            path.chmod((building / FACTS).stat().st_mode)
         if target.exists():
             target.rmdir()
         os.rename(building, target)
@@ -103,6 +105,7 @@ def _facts(given: Opened, outputs: list[str]) -> dict[str, Any]:
     """How the model was made and what its inputs must look like."""
     made, manifest = given.made, given.context.store.manifest(given.key)
     study, trainings = made.study, made.trainings(given.chain)
+    record = backbones.known().get(study.backbone.id)
     trained_on: list[dict[str, Any]] = []
     before = trainings[0][1].parent
     if before is not None and isinstance(adopted := made.nodes[before].step, AdoptStep):
@@ -117,6 +120,7 @@ def _facts(given: Opened, outputs: list[str]) -> dict[str, Any]:
         "chain": given.chain.name,
         "artifact": given.key,
         "backbone": study.backbone.id,
+        "backbone_licence": "unknown" if record is None else record.licence,
         "layers": study.backbone.layers,
         "format": given.step.format,
         "outputs": outputs,

@@ -43,10 +43,10 @@ def predict(
 ) -> Iterator[Found]:
     """What the model of a chain says about each text: of a file (``kind`` None: by its ending), or of rows or strings.
 
-    Each result has the text's ``id`` (else its number, from 1), and by format: tagging ``spans`` (begin, end, label,
-    text), or ``tags`` where words were given; classification ``label``, multilabel ``labels``, both ``probabilities``;
-    choice ``answer``, the option's place from 0, and ``option``; span ``answer``, ``begin`` and ``end``, None where
-    there is no answer. Places are characters of the text given. Raises InputError where chain, model or a text will
+    Each result has the text's ``id`` as it was given (else its number, from 1), and by format: tagging ``spans``
+    (begin, end, label, text), or ``tags`` where words were given; classification ``label``, multilabel ``labels``, both
+    ``probabilities``; choice ``answer``, the option's place from 0, and ``option``; span ``answer``, ``begin`` and
+    ``end``, None where there is no answer. Places are characters of the text given. Raises InputError where chain, model or a text will
     not do.
     """
     ready = opened(study, chain, store, data, made)
@@ -80,8 +80,9 @@ def _stream(given: Opened, rows: Iterator[tuple[str, Row]]) -> Iterator[Found]:
             budget = step.tokens_per_micro_batch
             scores = logits_of(model, encoded, places, form, tokens_per_micro_batch=budget, fusion=step.fusion)
         answers = _answers(given, encoded, scores, outputs, cutoff, [row for _, row in block])
-        for own, answer in zip(encoded.ids, answers, strict=True):
-            yield {"id": own, **answer}
+        for number, (_, row), answer in zip(encoded.ids, block, answers, strict=True):
+            own = row.get("id")
+            yield {"id": number if own is None else own, **answer}
         done += len(block)
 
 

@@ -6,33 +6,36 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from waystation import chains, places
+from waystation import backbones, chains, places
 from waystation.errors import InputError, suggest
 from waystation.exchange import answers
+from waystation.exchange.choosing import Pick, best, held_out
 from waystation.exchange.layouts import official
 from waystation.plan import Chain, Plan, plan
-from waystation.plan_steps import fits
 from waystation.scoring.xtreme.layout import CHOICE, TASKS, Task
+from waystation.steps.records import EncodeStep
 from waystation.store import Store, write_bytes, write_json
 from waystation.study import BASELINE, Study
 from waystation.tasks import sources
 from waystation.uses import Use
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Whose predictions stand for a target: ``why``, and the ``scores`` (mean over seeds, points) that decided."""
+@dataclass(frozen=True, kw_only=True)
+class Choice(Pick):
+    """Whose predictions stand for a target: of which ``seed`` and ``artifact``, in which ``languages``.
+
+    ``tests``: by language the fingerprint of the test data, whether they are a ``sample`` of the official ones, and
+    the official split that they ``stands_for``, if another; ``notes``: what must be said beside the scores.
+    """
 
     target: str
-    intermediate: str
     seed: int
-    why: str
-    scores: dict[str, float]
     artifact: str
     languages: tuple[str, ...]
+    tests: dict[str, dict[str, Any]]
+    notes: tuple[str, ...]
 
 
 def export(
@@ -49,9 +52,10 @@ def export(
     """Write ``TASK/test-LANG.tsv`` or ``.json`` for every target that is one of XTREME's tasks; the choice of each.
 
     Chosen is the intermediate that is best on examples held out of the target's English training data; for targets
-    that are not trained, the best on average over the others. ``intermediate`` (or "none", the baseline) is taken for
-    all instead; ``seed``: else the study's first. ``references``: a new folder for the references of the same examples,
-    in the same layout. Raises InputError where nothing was held out, or is missing.
+    that are not trained, the best on average over the others of these. ``intermediate`` (or "none", the baseline) is
+    taken for all instead; ``seed``: else the study's first. ``references``: a new folder for the references of the same
+    examples, in the same layout. Raises InputError where nothing was held out, something is missing, or a folder cannot
+    be written.
     """
     made = made or plan(study, places.data_folder(data))
     study, opened, out = made.study, Store(places.store_folder(store)), _new(folder)
@@ -61,19 +65,20 @@ def export(
     if seed not in study.seeds:
         raise InputError(f"--seed {seed}: the study's seeds are {', '.join(map(str, study.seeds))}")
     if intermediate is None:
-        held = _held_out(made, opened)
-        picks = {name: _best(study, use, held) for name, use in targets.items()}
+        uses = list(targets.values())
+        held = held_out(made, opened, uses)
+        picks = {name: best(study, use, uses, held) for name, use in targets.items()}
     else:
         known = [BASELINE, *(use.label for _, use in study.uses())]
         if intermediate not in known:
             near = suggest(intermediate, known)
             raise InputError(f"--intermediate {intermediate}: no arm of the study{near}: {', '.join(known)}")
-        picks = dict.fromkeys(targets, (intermediate, "as asked for", {}))
+        picks = dict.fromkeys(targets, Pick(intermediate, "as asked for"))
     choices: dict[str, Choice] = {}
     written: dict[Path, str] = {}
     for name, use in targets.items():
-        arm, why, scores = picks[name]
-        chain = chains.find(made, f"{arm}+{use.label}.s{seed}")
+        pick = picks[name]
+        chain = chains.find(made, f"{pick.intermediate}+{use.label}.s{seed}")
         if not opened.has(chain.evaluate):
             raise InputError(f"chain '{chain.name}' has no predictions in {opened.root}; run the study first")
         files = dict(_files(made, use, chain, opened, TASKS[name]))
@@ -81,12 +86,46 @@ def export(
         if gold is not None:
             right = _files(made, use, chain, opened, TASKS[name], references=True)
             written |= {TASKS[name].file(gold, code): text for code, text in right}
-        choices[name] = Choice(use.label, arm, seed, why, scores, chain.evaluate, tuple(files))
-    for path, text in written.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, text.encode())
-    write_json(out / CHOICE, {"study": study.study, "tasks": {name: asdict(one) for name, one in choices.items()}})
+        tests = {code: step for code, step in chains.tested(made, use.label).items() if code in files}
+        choices[name] = Choice(
+            **vars(pick),
+            target=use.label,
+            seed=seed,
+            artifact=chain.evaluate,
+            languages=tuple(files),
+            tests={code: _data(step) for code, step in tests.items()},
+            notes=tuple(_notes(TASKS[name], pick, tests)),
+        )
+    backbone = {"id": study.backbone.id, **backbones.fingerprint(study.backbone)}
+    tasks = {name: asdict(one) for name, one in choices.items()}
+    try:
+        for path, text in written.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, text.encode())
+        write_json(out / CHOICE, {"study": study.study, "backbone": backbone, "tasks": tasks})
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
     return choices
+
+
+def _data(step: EncodeStep) -> dict[str, Any]:
+    return {"content": step.content, "sample": step.sample, "stands_for": step.stands_for}
+
+
+def _notes(known: Task, pick: Pick, tests: Mapping[str, EncodeStep]) -> Iterator[str]:
+    """What a reader must know of the choice and of the tests."""
+    if pick.ties:
+        yield f"as good, and named later in the study: {', '.join(pick.ties)}"
+    for name, reason in pick.left_out.items():
+        yield f"left out of the choice: {name}: {reason}"
+    for split in sorted({step.stands_for for step in tests.values() if step.stands_for not in (None, "test")}):
+        codes = [code for code, step in tests.items() if step.stands_for == split]
+        yield f"not the official test set but of its {split} set: {' '.join(codes)}"
+    pieces = [code for code, step in tests.items() if step.sample]
+    if pieces:
+        yield f"a piece of the official set: {' '.join(pieces)}"
+    if known.kind == "pairs":
+        yield "pairs above the threshold that is best on these very pairs, which XTREME takes from the development set"
 
 
 def _new(folder: str | Path) -> Path:
@@ -108,46 +147,6 @@ def _targets(study: Study) -> dict[str, Use]:
     if not found:
         raise InputError(f"study '{study.study}' has no target that is one of XTREME's tasks: {', '.join(TASKS)}")
     return {name: found[name] for name in TASKS if name in found}
-
-
-Held = dict[str, dict[str, float]]
-"""Target → intermediate → its mean score, over seeds, on examples held out of the training data."""
-
-
-def _held_out(made: Plan, store: Store) -> Held:
-    found: dict[str, dict[str, list[float]]] = {}
-    for chain in made.chains:
-        trained = made.study.find(_use(made.study, chain.target).task).format != "retrieval"
-        if chain.intermediate != BASELINE and trained and chain.train is not None and store.known(chain.train):
-            manifest = store.manifest(chain.train)
-            scores = [float(score) for _, score in manifest["validation"]]
-            if scores:
-                kept = max(scores) if manifest["selected_on"] is not None else scores[-1]
-                found.setdefault(chain.target, {}).setdefault(chain.intermediate, []).append(kept)
-    return {target: {arm: fmean(each) for arm, each in arms.items()} for target, arms in found.items()}
-
-
-def _best(study: Study, target: Use, held: Held) -> tuple[str, str, dict[str, float]]:
-    """The best intermediate for a target, why it is, and the scores that say so."""
-    retrieved = study.find(target.task).format == "retrieval"
-    arms = [arm.label for _, arm in study.uses() if fits(arm, target) and (arm.stops or not retrieved)]
-    if retrieved:
-        others = [name for name, scores in held.items() if all(arm in scores for arm in arms)]
-        scores = {arm: fmean(held[name][arm] for name in others) for arm in arms} if others else {}
-        why = f"best mean over {', '.join(others)}, on examples held out of their training data in {study.source}"
-    else:
-        scores = held.get(target.label, {})
-        why = f"best on examples held out of the training data in {study.source}"
-    if any(arm not in scores for arm in arms):
-        raise InputError(
-            f"target '{target.label}': no examples were held out of the training data to choose an intermediate by; "
-            "test scores must not choose, so set validation in the recipe and run, or name one with --intermediate"
-        )
-    return max(arms, key=lambda arm: scores[arm]), why, scores
-
-
-def _use(study: Study, label: str) -> Use:
-    return next(use for use in study.target if use.label == label)
 
 
 def _files(

@@ -83,8 +83,9 @@ def mine(left: npt.ArrayLike, right: npt.ArrayLike, k: int = 4) -> tuple[Ints, I
     nearest; proposals of both sides are accepted by falling score while neither sentence is taken ("max" retrieval).
     Pairs come in that order; of equal scores, proposals of the left come first, then lower rows.
 
-    Equal rows are one sentence, known by its first row: BUCC repeats sentences, and the published procedure collapses
-    equal texts before it searches. ``left`` [N, H] and ``right`` [M, H] may be empty; for memory see ``top_k``.
+    Equal rows are one sentence while pairs are sought, and in the result every row of one with every row of the other:
+    BUCC repeats sentences, and jiant's procedure collapses equal texts and then gives all their ids (XTREME's drops
+    them). ``left`` [N, H] and ``right`` [M, H] may be empty; for memory see ``top_k``.
 
     Raises InputError where shapes do not fit or a value is not finite.
     """
@@ -93,7 +94,7 @@ def mine(left: npt.ArrayLike, right: npt.ArrayLike, k: int = 4) -> tuple[Ints, I
         raise InputError(f"k is {k}: ask for one neighbour at least")
     if not len(ours) or not len(theirs):
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    (ours_first, _), (theirs_first, _) = _distinct(ours), _distinct(theirs)
+    (ours_first, ours_which), (theirs_first, theirs_which) = _distinct(ours), _distinct(theirs)
     forward = _Best(len(ours_first), min(k, len(theirs_first)))
     backward = _Best(len(theirs_first), min(k, len(ours_first)))
     for row, column, cosines in _tiles(ours[ours_first], theirs[theirs_first]):
@@ -114,7 +115,7 @@ def mine(left: npt.ArrayLike, right: npt.ArrayLike, k: int = 4) -> tuple[Ints, I
             taken.add(one)
             found.add(other)
             kept.append(at)
-    return ours_first[i[kept]], theirs_first[j[kept]], scores[kept]
+    return _every_pair(i[kept], j[kept], scores[kept], _equals(ours_which), _equals(theirs_which))
 
 
 def _proposals(
@@ -292,11 +293,28 @@ def _distinct(rows: Floats) -> tuple[Ints, Ints]:
     return np.unique(first, return_inverse=True)
 
 
+def _equals(which: Ints) -> tuple[Ints, Ints, Ints]:
+    """All rows, those together that equal the same distinct row ``which[i]``; where each begins, how many it has."""
+    size = np.bincount(which)
+    return np.argsort(which, kind="stable"), np.cumsum(size) - size, size
+
+
+def _every_pair(
+    i: Ints, j: Ints, scores: npt.NDArray[np.float64], ours: tuple[Ints, Ints, Ints], theirs: tuple[Ints, Ints, Ints]
+) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
+    """From pairs of distinct rows the pairs of all that equal them."""
+    (left, left_begin, left_size), (right, right_begin, right_size) = ours, theirs
+    number = left_size[i] * right_size[j]
+    pair = np.repeat(np.arange(len(i)), number)
+    nth = np.arange(len(pair)) - np.repeat(np.cumsum(number) - number, number)
+    one, other = np.divmod(nth, right_size[j[pair]])
+    return left[left_begin[i[pair]] + one], right[right_begin[j[pair]] + other], scores[pair]
+
+
 def _equals_too(found: Ints, cosines: Floats, which: Ints, k: int) -> tuple[Ints, Floats]:
     """From the best distinct rows [Q, d] the best ``k`` of all rows; row i equals the distinct row ``which[i]``."""
-    equals = np.argsort(which, kind="stable")
-    size = np.bincount(which)
-    begin, most = np.cumsum(size) - size, min(k, int(size.max()))
+    equals, begin, size = _equals(which)
+    most = min(k, int(size.max()))
     nth = np.arange(most)
     indices = equals[np.minimum(begin[found][..., None] + nth, len(which) - 1)]
     values = np.where(nth < size[found][..., None], cosines[..., None], np.float32(-np.inf))

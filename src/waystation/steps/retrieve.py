@@ -107,6 +107,8 @@ def _mined(
     left: npt.NDArray[np.float32], right: npt.NDArray[np.float32], gold: list[str], names: npt.NDArray[Any]
 ) -> Columns:
     ours, others, margin = search.mine(left, right)
+    ours, once = np.unique(ours, return_index=True)  # a sentence has one answer: of equal ones the first
+    others, margin = others[once], margin[once]
     pred, score = np.full(len(gold), "", object), np.full(len(gold), np.nan)
     pred[ours], score[ours] = names[others], margin
     threshold, _ = search.best_threshold(margin, np.array(gold, object)[ours] == pred[ours], sum(map(bool, gold)))
