@@ -13,14 +13,19 @@ from tiny import tiny_checkpoint  # noqa: E402
 
 from waystation import Study, gains, plan, run  # noqa: E402
 from waystation.errors import ManyProblems  # noqa: E402
-from waystation.retention import WEIGHTS  # noqa: E402
+from waystation.retention import LOG, WEIGHTS  # noqa: E402
 from waystation.steps.records import TrainStep  # noqa: E402
 from waystation.store import Store  # noqa: E402
 
 ARMS = {
     "methods": [
         {"task": "names", "after": ["mood"]},
-        {"task": "names", "with": ["mood", {"task": "towns", "recipe": {"batch": 2}}], "name": "all-three"},
+        {
+            "task": "names",
+            "with": ["mood", {"task": "towns", "recipe": {"batch": 2}}],
+            "name": "all-three",
+            "recipe": {"validation": {"fraction": 0.2, "every": 2, "select": "best"}, "mixing": {"sampler": "uniform"}},
+        },
         {"name": "joint", "target": {"languages": ["en", "de"]}},
         {"name": "slow", "target": {"recipe": {"rate": 1e-6}}, "targets": ["towns"]},
         {"name": "lm", "mlm": {"text": ["towns", "names"]}, "recipe": {"mlm": {"softmax": "sampled", "sampled": 5}}},
@@ -97,6 +102,30 @@ def test_tasks_that_agree_in_their_labels_share_a_head(done):
     _, made, _ = done
     step = training(made, "all-three").step
     assert [(part.task, part.shares, part.batch) for part in step.parts] == [("mood", None, 4), ("towns", 0, 2)]
+
+
+def test_each_task_of_several_is_validated_and_the_mean_selects(done):
+    _, made, store = done
+    manifest = store.manifest(training(made, "all-three").id)
+    assert [set(scores) for scores in manifest["by_task"]] == [{"names", "mood", "towns"}] * 2
+    means = [sum(scores.values()) / 3 for scores in manifest["by_task"]]
+    assert [score for _, score in manifest["validation"]] == pytest.approx(means)
+    assert manifest["selected_on"] == "en"
+
+
+def test_how_batches_are_cut_does_not_change_the_mixture(done, tmp_path):
+    """Accumulated over one example at a time, every update is of the same task, on the same examples."""
+    study, *_ = done
+    fine = {**study.intermediate["methods"][1].recipe, "tokens_per_micro_batch": 1, "dropout": 0.0}
+    coarse = {**fine, "tokens_per_micro_batch": 10_000}
+    losses = []
+    for name, recipe in (("fine", fine), ("coarse", coarse)):
+        arm = study.intermediate["methods"][1].model_copy(update={"recipe": recipe})
+        one = study.model_copy(update={"intermediate": {"methods": (arm,)}})
+        assert run(one, tmp_path / name).ok
+        node = training(plan(one), "all-three")
+        losses.append(json.loads((Store(tmp_path / name).folder(node.id) / LOG).read_bytes())["losses"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def test_joint_training_reads_all_its_languages(done):

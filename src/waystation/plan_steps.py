@@ -103,7 +103,7 @@ class Builder:
             trunk = self._trunk(encodings[0], self._trunk_source(parent, recipe.frozen), recipe)
         step = TrainStep(
             phase=phase,
-            task=use.label,
+            task=use.task if use.with_ else use.label,  # of several each goes by its own name
             format=format,
             labels=labels,
             scheme=scheme,

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("torch", reason="needs the extra 'torch'")
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 import yaml  # noqa: E402
 from test_submission import write_study  # noqa: E402
@@ -63,7 +63,7 @@ def test_where_every_target_is_known_to_some_the_others_are_left(tmp_path):
     assert (found.intermediate, found.over) == ("mood", ("pawsx", "panx")) and set(found.left_out) == {"panx", "pawsx"}
     study = study_of(tmp_path, ("panx", "pawsx"))
     for target, asked in (("tatoeba", study), ("panx", study_of(tmp_path, ["panx"]))):
-        with pytest.raises(InputError, match="no intermediate is new to what was held out: panx has read the data of"):
+        with pytest.raises(InputError, match="no intermediate is new to what was held out: (pawsx|panx) has read"):
             pick(asked, target, held)
 
 

@@ -205,10 +205,12 @@ def test_the_choice_is_made_on_held_out_english_and_written_down(whole, tmp_path
 
 
 def test_what_the_tests_are_is_written_down(whole, tmp_path):
-    study, _, store, folder = whole
+    _, _, store, folder = whole
     content = yaml.safe_load((folder / "study.yaml").read_text())
     test = content["tasks"]["pawsx"].pop("test")
-    content["tasks"]["pawsx"]["splits"] = {"test": {"files": test, "sample": True, "stands_for": "validation"}}
+    content["tasks"]["pawsx"]["splits"] = {
+        "test": {"files": {code: [name] for code, name in test.items()}, "sample": True, "stands_for": "validation"}
+    }
     (folder / "other.yaml").write_text(yaml.safe_dump(content))
     asked = {"store": store.root, "intermediate": "none"}
     choice = export(Study.load(folder / "other.yaml"), tmp_path / "out", **asked)["pawsx"]

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from fused import FORMATS, encode, languages, without  # noqa: E402
 
+from waystation.errors import InputError  # noqa: E402
 from waystation.formats.encoding import Encoded, joined, offsets_of  # noqa: E402
 from waystation.training.batches import windows_of  # noqa: E402
 from waystation.training.pairing import alone, beside, pair, with_translations  # noqa: E402
@@ -95,7 +96,9 @@ def test_every_window_to_be_predicted_has_one_partner(format):
     text, partners = encode(format, 2), without(encode(format, 3), (2, 5))
     found = beside(text, partners)
     np.testing.assert_array_equal(found.windows[:, 0], np.arange(len(text.example)))
-    assert alone(text, partners) == 2 and alone(text, None) == len(text)
+    assert alone(text, partners, "it") == 2 and alone(text, None, "it") == len(text)
+    with pytest.raises(InputError, match="no text of it has the id"):
+        alone(text, without(text, tuple(range(16))), "it")
     for window, partner in found.windows.tolist():
         example = text.example[window]
         expected = example if example in (2, 5) else example + len(text)

@@ -58,17 +58,26 @@ def best(study: Study, target: Use, targets: Sequence[Use], held: Held) -> Pick:
     retrieved = _retrieved(study, target)
     arms = [arm for _, arm in study.uses() if fits(arm, target) and (arm.stops or not retrieved)]
     if not retrieved:
-        left_out = {arm.label: said for arm in arms if (said := has_read(study, arm, target))}
-        return _decided(study, target, arms, [target.label], left_out, held)
+        known = {arm.label: said for arm in arms if (said := has_read(study, arm, target))}
+        return _decided(study, target, _new(target, arms, known), [target.label], known, held)
     others = [use for use in targets if use.label in held and all(arm.label in held[use.label] for arm in arms)]
     met = {use.label: [(arm, said) for arm in arms if (said := has_read(study, arm, use))] for use in others}
     clean = [name for name, who in met.items() if not who]
     if clean:
-        left_out = {name: "; ".join(f"{arm.label} {said}" for arm, said in who) for name, who in met.items() if who}
-    else:  # no target is new to all: those count to which all are new
-        clean = list(met)
-        left_out = {arm.label: said for who in met.values() for arm, said in who}
-    return _decided(study, target, arms, clean, left_out, held)
+        skipped = {name: "; ".join(f"{arm.label} {said}" for arm, said in who) for name, who in met.items() if who}
+        return _decided(study, target, [arm.label for arm in arms], clean, skipped, held)
+    # no target is new to all: those intermediates count to which all targets are new
+    known = {arm.label: said for who in met.values() for arm, said in who}
+    return _decided(study, target, _new(target, arms, known), list(met), known, held)
+
+
+def _new(target: Use, arms: Sequence[Use], known: Mapping[str, str]) -> list[str]:
+    names = [arm.label for arm in arms if arm.label not in known]
+    if known and not names:
+        reasons = "; ".join(f"{name} {said}" for name, said in known.items())
+        text = f"no intermediate is new to what was held out: {reasons}; name one with --intermediate"
+        raise InputError(f"target '{target.label}': {text}")
+    return names
 
 
 def has_read(study: Study, arm: Use, target: Use) -> str:
@@ -93,15 +102,8 @@ def _retrieved(study: Study, use: Use) -> bool:
 
 
 def _decided(
-    study: Study, target: Use, arms: Sequence[Use], over: Sequence[str], left_out: Mapping[str, str], held: Held
+    study: Study, target: Use, names: Sequence[str], over: Sequence[str], left_out: dict[str, str], held: Held
 ) -> Pick:
-    names = [arm.label for arm in arms if arm.label not in left_out]
-    if arms and not names:
-        reasons = "; ".join(f"{name} {said}" for name, said in left_out.items())
-        raise InputError(
-            f"target '{target.label}': no intermediate is new to what was held out: {reasons}; name one with "
-            "--intermediate"
-        )
     tables = [held.get(name, {}).get(arm, {}) for name in over for arm in names]
     if not tables or not all(tables):
         raise InputError(
@@ -117,4 +119,4 @@ def _decided(
     ties = tuple(arm for arm in names if arm != chosen and scores[arm] == scores[chosen])
     several = f"best mean over {', '.join(over)}" if _retrieved(study, target) else "best"
     why = f"{several} on examples held out of the training data in {study.source}"
-    return Pick(chosen, why, scores, seeds, tuple(over), ties, dict(left_out))
+    return Pick(chosen, why, scores, seeds, tuple(over), ties, left_out)

@@ -46,8 +46,8 @@ def predict(
     Each result has the text's ``id`` as it was given (else its number, from 1), and by format: tagging ``spans``
     (begin, end, label, text), or ``tags`` where words were given; classification ``label``, multilabel ``labels``, both
     ``probabilities``; choice ``answer``, the option's place from 0, and ``option``; span ``answer``, ``begin`` and
-    ``end``, None where there is no answer. Places are characters of the text given. Raises InputError where chain, model or a text will
-    not do.
+    ``end``, None where there is no answer. Places are characters of the text given. Raises InputError where chain,
+    model or a text will not do.
     """
     ready = opened(study, chain, store, data, made)
     if isinstance(given, (str, Path)):

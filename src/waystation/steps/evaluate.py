@@ -52,7 +52,7 @@ def perform(step: EvaluateStep, folder: Path, context: Context) -> dict[str, Any
         context.on_progress(tokens / max(1, total), code)
         details[code] = language_details(encoded, len(asked))
         if step.fusion is not None:  # texts that were read beside themselves
-            details[code]["alone"] = alone(encoded, partners.get(code))
+            details[code]["alone"] = alone(encoded, partners.get(code), f"'{step.task}' {code}")
     for code in sets:
         link(workspace / f"language={code}.parquet", folder / f"language={code}.parquet")
     chosen = {} if step.model is None else context.store.manifest(step.model)

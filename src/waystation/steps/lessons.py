@@ -26,7 +26,7 @@ from waystation.training.losses import criterion
 from waystation.training.masking import masking
 from waystation.training.mixing import Mixture
 from waystation.training.mlm import MlmStream, rows_in_use
-from waystation.training.pairing import Pairs, with_translations
+from waystation.training.pairing import Pairs, alone, with_translations
 from waystation.training.streams import MAIN, Stream, TaskStream
 
 MLM = "mlm"
@@ -93,6 +93,10 @@ def lessons(step: TrainStep, context: Context) -> list[Lesson]:
         if not at:
             learned = draw_subset(encoded, step.subset, step.seed, learned)
         own = at if part.shares is None else part.shares
+        if fusion is not None:
+            for key, other in zip(part.encodings[1:], read[1:], strict=True):
+                language = context.store.manifest(key)["identity"]["language"]
+                alone(other, read[0], f"'{part.task}' train {language}")
         pairs = None if fusion is None else with_translations(encoded, learned)
         found.append(Lesson(part.task, part, str(own) if own else MAIN, encoded, learned, held, fusion, pairs))
     return found

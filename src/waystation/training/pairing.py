@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from waystation.errors import InputError
 from waystation.formats.encoding import Encoded, joined, offsets_of, ranges
 from waystation.training.batches import Indices
 
@@ -74,9 +75,13 @@ def beside(encoded: Encoded, partners: Encoded | None) -> Pairs:
     return _once(pair(joined([encoded, partners]), own, np.where(place < 0, own, place + len(encoded))))
 
 
-def alone(encoded: Encoded, partners: Encoded | None) -> int:
-    """How many examples have no partner."""
-    return int((_places(encoded.ids, partners.ids if partners else []) < 0).sum())
+def alone(encoded: Encoded, partners: Encoded | None, what: str) -> int:
+    """How many examples have no partner. Raises InputError where partners are there, but none for any of them."""
+    found = int((_places(encoded.ids, partners.ids if partners else []) < 0).sum())
+    if partners is not None and found == len(encoded):
+        text = "texts are paired by id: say in the reader which field that is, or let them be translated here"
+        raise InputError(f"fusion: no text of {what} has the id of one to stand beside; {text}")
+    return found
 
 
 def _once(made: Pairs) -> Pairs:

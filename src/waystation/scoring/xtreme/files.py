@@ -76,9 +76,10 @@ def _of_kind(piece: Any, name: str, kind: type[_T], called: str) -> _T:
         raise _NotSquad(f"{shown(piece)} stands where an object with '{name}' should")
     if name not in piece:
         raise _NotSquad(f"a piece of it lacks '{name}'")
-    if not isinstance(piece[name], kind):
-        raise _NotSquad(f"'{name}' is {shown(piece[name])}, not a {called}")
-    return piece[name]
+    value = piece[name]
+    if not isinstance(value, kind):
+        raise _NotSquad(f"'{name}' is {shown(value)}, not a {called}")
+    return value
 
 
 def shown(value: Any) -> str:
