@@ -92,7 +92,8 @@ def test_ten_thousand_steps_are_planned_in_two_seconds(tmp_path: Path) -> None:
 
 def fill(made: Plan, store: Store, monkeypatch: pytest.MonkeyPatch) -> local.Summary:
     """Artifacts of every step, as small as they can be."""
-    table = pa.table({"counts": pa.array([[1, 1, 1, 2, 2]], pa.list_(pa.int32()))})
+    counts, gold = pa.array([[1, 1, 1, 2, 2]], pa.list_(pa.int32())), pa.array([["B-PER", "O"]])
+    table = pa.table({"counts": counts, "gold": gold})
 
     def perform(step: Any, folder: Path, context: Context) -> dict[str, Any]:
         details: dict[str, Any] = {"numerics": {"torch": "2"}, "seconds": 1.0, "flops": 1e9, "selected_on": None}

@@ -63,7 +63,7 @@ def test_where_every_target_is_known_to_some_the_others_are_left(tmp_path):
     assert (found.intermediate, found.over) == ("mood", ("pawsx", "panx")) and set(found.left_out) == {"panx", "pawsx"}
     study = study_of(tmp_path, ("panx", "pawsx"))
     for target, asked in (("tatoeba", study), ("panx", study_of(tmp_path, ["panx"]))):
-        with pytest.raises(InputError, match="no intermediate is new to what was held out: (pawsx|panx) has read"):
+        with pytest.raises(InputError, match=r"no intermediate is new to what was held out: (pawsx|panx) has read"):
             pick(asked, target, held)
 
 

@@ -18,6 +18,7 @@ from waystation.chains import find, imported  # noqa: E402
 from waystation.errors import InputError  # noqa: E402
 from waystation.exchange.imported import add  # noqa: E402
 from waystation.report.page import write  # noqa: E402
+from waystation.report.tables import explain  # noqa: E402
 from waystation.report.terminal import print_gains  # noqa: E402
 from waystation.retention import prune  # noqa: E402
 from waystation.store import Store  # noqa: E402
@@ -65,7 +66,9 @@ def test_the_same_predictions_are_the_same_scores(finished, study, tmp_path, tar
     assert rows["copy"] and len(rows["copy"]) == len(rows["names"])
     for one, other in zip(rows["copy"], rows["names"], strict=True):
         assert "fixed system" in one.marks and "fixed system" not in other.marks
-        assert asdict(one) | {"intermediate": "", "marks": ()} == asdict(other) | {"intermediate": "", "marks": ()}
+        differing: dict = {"intermediate": "", "marks": (), "low": None, "high": None, "estimand": None}
+        assert asdict(one) | differing == asdict(other) | differing
+        assert one.low <= one.gain <= one.high and "over test examples" in one.estimand and other.low is None
     assert {one.gain for one in shown.averages if one.intermediate == "copy"} == {
         one.gain for one in shown.averages if one.intermediate == "names" and one.target == target
     }
@@ -101,6 +104,19 @@ def test_a_second_import_takes_the_place_of_the_first(finished, study, tmp_path)
     share = 100 * columns["gold"].count("bad") / len(columns["gold"])
     assert next(row.score for row in rows if row.metric == "accuracy") == pytest.approx(share)
     assert not [one for one in gains(asked, store.root, made=made).averages if one.intermediate == "gpt"]
+
+
+def test_a_system_that_says_the_same_of_all_is_at_the_floor(finished, study, tmp_path):
+    asked, made, store = study
+    columns = ours(finished, "mood", "de")
+    for name, says in (("usual", [max(columns["gold"], key=columns["gold"].count)] * 9), ("right", columns["gold"])):
+        rows = [{"id": own, "prediction": one} for own, one in zip(columns["id"], says, strict=True)]
+        write_jsonl(tmp_path / name / "test-de.jsonl", rows)
+        add(asked, f"{name}+mood", tmp_path / name, store.root, made=made)
+    found = [row for row in gains(asked, store.root, made=made).rows if row.metric == "accuracy"]
+    marks = {row.intermediate: "at the floor" in row.marks for row in found if row.language == "de"}
+    assert marks["usual"] and not marks["right"]
+    assert explain("at the floor") and explain("own threshold")
 
 
 def test_the_official_layouts(finished, study, tmp_path):

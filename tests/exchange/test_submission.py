@@ -11,9 +11,11 @@ import yaml  # noqa: E402
 from every import write_jsonl  # noqa: E402
 from questions import questions, squad_json  # noqa: E402
 from small import examples, sentences, write_labelled, write_tagged  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 from waystation import Study, chains, gains, plan, predict, rounds, run  # noqa: E402
 from waystation.chains import find  # noqa: E402
+from waystation.cli import app  # noqa: E402
 from waystation.errors import InputError  # noqa: E402
 from waystation.exchange import checkpoint  # noqa: E402
 from waystation.exchange.imported import add  # noqa: E402
@@ -221,6 +223,24 @@ def test_what_the_tests_are_is_written_down(whole, tmp_path):
     )
 
 
+def test_the_command_prints_what_must_be_said(whole, tmp_path):
+    study, _, store, _ = whole
+    words = ["xtreme", "export", study.path, tmp_path / "out", "--store", store.root, "--intermediate", "mood"]
+    told = CliRunner().invoke(app, list(map(str, words)))
+    assert told.exit_code == 0, told.output
+    lines = told.output.splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("bucc2018: mood, seed 0, 1 files; as asked for"))
+    assert lines[at + 1].startswith("  pairs above the threshold that is best on these very pairs")
+
+
+def test_a_number_of_thousands_of_digits(whole, tmp_path):
+    study, made, store, _ = whole
+    path = tmp_path / "test-de.tsv"
+    path.write_text("0\n" * 11 + "1" * 5000 + "\n")
+    with pytest.raises(InputError, match=r"test-de.tsv:12: '1{40}' is no sentence: count from 0 to 11"):
+        add(study, "far+tatoeba", tmp_path, store.root, made=made)
+
+
 def test_a_folder_that_cannot_be_made(whole, tmp_path):
     study, made, store, _ = whole
     (tmp_path / "file").touch()
@@ -242,6 +262,8 @@ def test_a_submission_comes_in_again_as_a_system(whole, tmp_path):
             for chain in (f"again+{target}", f"names+{target}.s0")
         ]
         assert both[0] and both[0] == both[1]
+    marked = {(row.intermediate, row.target) for row in found.rows if "own threshold" in row.marks}
+    assert marked == {("again", "bucc2018")}
     assert Store(tmp_path / "store").verify() == []
 
 

@@ -22,11 +22,13 @@ from tiny import tiny_checkpoint, tiny_tokenizer  # noqa: E402
 from waystation import Study, gains, plan, run  # noqa: E402
 from waystation.errors import Stopped  # noqa: E402
 from waystation.exchange.imported import add  # noqa: E402
+from waystation.formats.retrieval import LEFT, RIGHT  # noqa: E402
 from waystation.plan import Plan  # noqa: E402
 from waystation.report import page, provenance  # noqa: E402
 from waystation.scoring.metrics import mining_f1  # noqa: E402
 from waystation.scoring.retrieval import keep_by_halves  # noqa: E402
 from waystation.steps import retrieve  # noqa: E402
+from waystation.steps.records import Reading  # noqa: E402
 from waystation.store import Store  # noqa: E402
 
 Finished = tuple[Study, Plan, Store]
@@ -214,6 +216,24 @@ def test_gains_and_report(finished: Finished) -> None:
     assert "the backbone itself" in text and "retrieval_accuracy" in text
     (row,) = provenance.matching(study, store, made)["rows"]
     assert row["updates"]["mean"] == 4 and row["examples"]["mean"] == 20, "the intermediate's training is counted"
+
+
+class Few:
+    """Sentences of two languages: a de and its copy, two en that say the same, and one more of each."""
+
+    ids, gold = ["de-1", "de-2", "de-3", "en-1", "en-2", "en-3"], ["en-1", "en-1", "en-3", "", "", ""]
+    targets, clusters = np.array([LEFT] * 3 + [RIGHT] * 3), [None] * 6
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def test_sentences_that_are_there_twice_are_mined_twice() -> None:
+    asked = Reading(layer=1, pooling="mean", prefix="", direction="mining")
+    vectors = np.array([[1, 0.1], [1, 0.1], [0.1, 1], [1, 0], [1, 0], [0, 1]], np.float32)
+    found = retrieve.look_up(Few(), vectors, asked)  # type: ignore[arg-type]
+    assert found["id"] == ["de-1", "de-2", "de-3"] and found["pred"] == ["en-1", "en-1", "en-3"]
+    assert found["counts"] == [[1, 1, 1]] * 3 and np.isfinite(found["score"]).all()
 
 
 def test_what_stands_beside_a_score(finished: Finished) -> None:

@@ -23,6 +23,12 @@ JOINT = "joint training"
 """Mark of an arm that trains the target on other languages than the source too: no zero-shot transfer."""
 
 
+FLOOR = "at the floor"
+"""Mark of a score that is no better than one constant answer, or chance."""
+
+OWN = "own threshold"
+"""Mark of mined pairs from elsewhere beside a baseline whose pairs were cut where it was best on these very pairs."""
+
 CHOSEN = "chosen on this language"
 """Mark of a language whose scores chose what all are read with: shown, and in no average."""
 

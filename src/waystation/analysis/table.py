@@ -5,7 +5,6 @@ Scores are computed here from the stored predictions, so a metric can be added w
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -14,22 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from waystation import chains, places
-from waystation.analysis.marks import CHOSEN, FIXED, JOINT, choice, choosing, marks_of
+from waystation.analysis import fixed as systems
+from waystation.analysis import stored
+from waystation.analysis.marks import CHOSEN, FIXED, FLOOR, JOINT, OWN, choice, choosing, marks_of
 from waystation.chains import Imported
-from waystation.errors import InputError
 from waystation.plan import Chain, Plan, plan
-from waystation.scoring import metrics
-from waystation.scoring.labels import Ranked
-from waystation.scoring.retrieval import Mined
 from waystation.steps.records import EncodeStep
 from waystation.store import Store
 from waystation.study import BASELINE, Study
-
-COUNTED = (
-    *("entity_f1", "token_accuracy", "accuracy", "micro_f1", "retrieval_accuracy", "mining_f1"),
-    *("answer_f1", "exact_match"),
-)
-"""Metrics that the stored counts give without reading the predictions themselves."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +42,10 @@ class Score:
 class Row:
     """One row of ``gains``: a mean over seeds, paired with the baseline of the same seeds.
 
-    ``score``, ``baseline`` and ``gain`` are points (0-100). ``low``, ``high``, ``estimand`` and ``verdict`` stay None
-    until intervals are computed. ``n`` test examples, ``seeds`` paired seeds, ``marks`` what a reader must know.
-    ``share``: the score in percent of that of joint training on the target's languages, where the study has such an
-    arm; in that arm's own rows the baseline's.
+    ``score``, ``baseline`` and ``gain`` are points (0-100). ``low``, ``high`` and ``estimand`` are there for fixed
+    systems alone (``fixed.interval``), ``verdict`` stays None. ``n`` test examples, ``seeds`` paired seeds, ``marks``
+    what a reader must know. ``share``: the score in percent of that of joint training on the target's languages, where
+    the study has such an arm; in that arm's own rows the baseline's.
     """
 
     intermediate: str
@@ -131,6 +122,7 @@ def gains(
         if isinstance(node.step, EncodeStep) and node.step.sample
     }
     found = Gains(study.study, study.demonstration)
+    done: dict[tuple[str, str, int], Chain] = {}
     scores: dict[tuple[str, str, int], Scored] = {}
     classes: dict[tuple[str, str, int], dict[str, Any]] = {}
     selected: dict[tuple[str, str, int], list[str]] = {}
@@ -145,6 +137,7 @@ def gains(
         chosen = {"checkpoint selected": manifest.get("selected_on"), "cutoff chosen": manifest.get("cutoff_on")}
         selected[key] = [f"{what} on {code}" for what, code in chosen.items() if code is not None]
         selected[key] += choice(made, chain, opened)
+        done[key] = chain
         found.scores += scores[key].values()
         found.languages.setdefault(chain.target, manifest["languages"])
     imported = chains.imported(made, opened)
@@ -175,9 +168,28 @@ def gains(
                 found.averages += _averages(study, group, use.label, target.label, pairs)
         for one, items in fixed.items():
             if one.target == target.label:
-                _hold_against_baseline(found, study, one, items, scores, (target.task, "test") in samples)
-    found.rows = _with_shares(found.rows)
+                ends = {seed: base for seed in study.seeds if (base := done.get((BASELINE, target.label, seed)))}
+                _hold_against_baseline(found, study, opened, one, items, ends, scores, (target.task, "test") in samples)
+    found.rows = _with_floors(_with_shares(found.rows), study, opened, done)
     return found
+
+
+def _with_floors(rows: list[Row], study: Study, store: Store, done: Mapping[tuple[str, str, int], Chain]) -> list[Row]:
+    """The rows with a mark at scores that show nothing; references are read once for each cell."""
+    targets = {use.label: use for use in study.target}
+    bases = {target: chain for (arm, target, _), chain in done.items() if arm == BASELINE}
+    worst: dict[tuple[str, str, str], float] = {}
+    for row in rows:
+        cell = (row.target, row.language, row.metric)
+        worst[cell] = min(row.score, worst.get(cell, row.score))
+    floors = {
+        (target, code, metric): stored.lowest(
+            predictions(store, bases[target], code), metric, points, study.labels_of(targets[target])
+        )
+        for (target, code, metric), points in worst.items()
+    }
+    low = [row.score <= floors[row.target, row.language, row.metric] + 1e-9 for row in rows]
+    return [replace(row, marks=(*row.marks, FLOOR)) if at else row for row, at in zip(rows, low, strict=True)]
 
 
 def _with_shares(rows: list[Row]) -> list[Row]:
@@ -200,23 +212,31 @@ Pairs = dict[int, tuple[Scored, Scored]]
 def _hold_against_baseline(
     found: Gains,
     study: Study,
+    store: Store,
     one: Imported,
     items: list[Score],
+    ends: Mapping[int, Chain],
     scores: Mapping[tuple[str, str, int], Scored],
     sample: bool,
 ) -> None:
-    """Rows of an imported system: the same scores beside those of each seed of the baseline.
+    """Rows of an imported system: the same scores beside those of each seed of the baseline, with intervals.
 
     Averages only where it has every language of the target, so that all averages have the same members.
     """
     ours = {(item.metric, item.language): item for item in items}
-    bases = {seed: base for seed in study.seeds if (base := scores.get((BASELINE, one.target, seed)))}
-    pairs = {seed: (ours, base) for seed, base in bases.items()}
+    pairs = {seed: (ours, scores[BASELINE, one.target, seed]) for seed in ends}
     if pairs:
         few = [f"{len(pairs)} of {len(study.seeds)} seeds"] if len(pairs) < len(study.seeds) else []
         marks = (FIXED, *(["sample"] if sample else []), *few)
-        found.rows += _rows(study, one.intermediate, one.target, pairs, marks)
-        if all(base.keys() == ours.keys() for base in bases.values()):
+        labels = study.labels_of(next(use for use in study.target if use.label == one.target))
+        for row in _rows(study, one.intermediate, one.target, pairs, marks):
+            file = predictions(store, one, row.language)
+            bases = [predictions(store, chain, row.language) for chain in ends.values()]
+            low, high = systems.interval(file, bases, row.metric, row.language, labels, row.gain)
+            about = None if low is None else systems.ESTIMAND
+            own = (OWN,) if row.metric == "mining_f1" else ()
+            found.rows.append(replace(row, low=low, high=high, estimand=about, marks=(*row.marks, *own)))
+        if all(base.keys() == ours.keys() for _, base in pairs.values()):
             found.averages += _averages(study, one.group, one.intermediate, one.target, pairs)
 
 
@@ -233,38 +253,22 @@ def _differ(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     return any(one != other for one, other in pairs if other is not None)
 
 
+def predictions(store: Store, chain: Chain | Imported, language: str) -> Path:
+    """Where a chain's predictions of one language lie."""
+    return store.folder(chain.evaluate) / f"language={language}.parquet"
+
+
 def metric_names(study: Study, target: Any) -> tuple[str, ...]:
     """Metrics of a target, the main one first."""
     return tuple(target.metrics or study.find(target.task).metrics)
 
 
 def _scores(study: Study, chain: Chain | Imported, manifest: dict[str, Any], store: Store) -> Iterable[Score]:
-    import pyarrow.parquet as pq
-
     target = next(use for use in study.target if use.label == chain.target)
     names = metric_names(study, target)
     for language in manifest["languages"]:
-        path = store.folder(chain.evaluate) / f"language={language}.parquet"
-        try:
-            stored = pq.ParquetFile(path)  # `read_table` would set up a data set for every file: five times slower
-        except (OSError, ValueError):  # pyarrow's own errors are among these
-            raise InputError(f"{path} is missing or damaged; remove its folder and run the study again") from None
-        values: dict[str, float] = {}
-        counted = [name for name in names if name in COUNTED]
-        if counted:
-            counts = stored.read(["counts"], use_threads=False)["counts"].to_pylist()
-            values |= {name: metrics.from_counts(name, counts) for name in counted}
-        others = [name for name in names if name not in counted]
-        if others:
-            columns = [name for name in ("gold", "pred", "ranking", "score") if name in stored.schema_arrow.names]
-            read = stored.read(columns, use_threads=False).to_pydict()
-            golds, preds = read["gold"], read["pred"]
-            if "ranking" in read:
-                preds = [Ranked(*both) for both in zip(preds, read["ranking"], strict=True)]
-            elif "mining_f1_halves" in others:  # an imported system has cut its pairs itself: all are kept
-                preds = list(map(Mined, preds, read.get("score") or [math.inf] * len(preds)))
-            values |= metrics.score(others, golds, preds, language, study.labels_of(target))
-        stored.close()
+        path = predictions(store, chain, language)
+        values = stored.scores(path, names, language, study.labels_of(target))
         n = int(manifest["languages"][language]["n"])
         for name in names:
             yield Score(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from waystation import languages
-from waystation.analysis.marks import CHOSEN, FIXED, JOINT, UPPER
+from waystation.analysis.marks import CHOSEN, FIXED, FLOOR, JOINT, OWN, UPPER
 from waystation.analysis.table import Average, Gains, Row, metric_names
 from waystation.errors import InputError
 from waystation.report.figures import points
@@ -30,6 +30,8 @@ MARKS = {
     "trained elsewhere": "the intermediate is a checkpoint that was fine-tuned elsewhere, on what is not known here",
     CHOSEN: "its scores chose the layer and the pooling that all languages are read with; in no average",
     FIXED: "imported predictions of one system, without seeds, against the mean of the baseline's seeds",
+    FLOOR: "no better than the best constant answer, or than chance: it shows nothing",
+    OWN: "the baseline's pairs are cut at the threshold that is best on these very pairs, the system's as it came",
     "other numerics class": "chain and baseline ran on different hardware or library versions",
 }
 """What a mark beside a number means."""

@@ -122,6 +122,24 @@ def parts(
     return _f1(counted.only(argument) if argument else counted.together())
 
 
+def from_counts(name: str, counts: npt.ArrayLike) -> Parts:
+    """The parts of a metric that stored counts [N, k] give, those of ``metrics.from_counts``."""
+    table = np.asarray(counts, np.float64)
+    if not len(table):
+        return _ratio(np.zeros(0), np.zeros(0))
+    ones = np.ones(len(table))
+    match name:
+        case "entity_f1" | "mining_f1" | "micro_f1":
+            return _ratio(2 * table[:, 0], table[:, 1] + table[:, 2])
+        case "token_accuracy":
+            return _ratio(table[:, 3], table[:, 4])
+        case "answer_f1":
+            return _ratio(answers.each_f1(table), ones)
+        case "exact_match" | "accuracy" | "retrieval_accuracy":
+            return _ratio(table[:, 0], ones)
+    raise InputError(f"metric '{name}' cannot be computed from stored counts; use parts")
+
+
 def tally(name: str, golds: Sequence[Any], preds: Sequence[Any]) -> Tallies:
     """Counts by example and label behind an F1; a ``f1:LABEL`` or a macro average has those of all labels that occur.
 
