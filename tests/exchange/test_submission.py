@@ -307,3 +307,14 @@ def test_what_is_not_there(whole, finished, tmp_path):
     with pytest.raises(InputError, match="is not empty"):
         export(study, tmp_path / "full", store.root, made=made)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_variant_under_a_name_of_its_own_is_not_the_task(whole, tmp_path, first):
+    study, _, store, _ = whole
+    (task,) = (use for use in study.target if use.task == "pawsx")
+    variant = task.model_copy(update={"name": "pawsx-again"})
+    targets = (variant, *study.target) if first else (*study.target, variant)
+    more = study.model_copy(update={"target": targets})
+    chosen = export(more, tmp_path / "out", store.root, intermediate="none", made=plan(more))
+    assert chosen["pawsx"].target == "pawsx"

@@ -140,10 +140,11 @@ def _targets(study: Study) -> dict[str, Use]:
     found: dict[str, Use] = {}
     for use in study.target:
         known = official(use)
-        if known is not None and known.name in found:
+        if known is None or (known.name in found and use.name):
+            continue  # a variant of a task, under a name of its own
+        if known.name in found and not found[known.name].name:
             raise InputError(f"targets '{found[known.name].label}' and '{use.label}' are both XTREME's {known.name}")
-        if known is not None:
-            found[known.name] = use
+        found[known.name] = use
     if not found:
         raise InputError(f"study '{study.study}' has no target that is one of XTREME's tasks: {', '.join(TASKS)}")
     return {name: found[name] for name in TASKS if name in found}
