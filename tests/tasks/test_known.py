@@ -74,7 +74,7 @@ def test_what_is_upstream_can_be_asked_for() -> None:
 
 def test_facts_a_study_leans_on() -> None:
     assert known.find("e3c").languages("test") == ("en", "es", "fr", "eu")
-    assert known.find("e3c").languages("train") == ("en",)
+    assert known.find("e3c").languages("train") == ("en", "es", "fr", "eu")  # for joint training
     assert known.find("xnli").languages("train") == ()
     assert len(known.find("xnli").languages("test")) == 17
     assert known.find("xnli").parallel

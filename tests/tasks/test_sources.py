@@ -430,9 +430,9 @@ TATOEBA = {
     "yi": 848,
 }  # fmt: skip
 SIZES: dict[tuple[str, str], int | dict[str, int]] = {
-    ("e3c", "train"): 669,
+    ("e3c", "train"): {"en": 669, "es": 455, "fr": 504, "eu": 1361},
     ("e3c", "test"): {"en": 851, "es": 679, "fr": 605, "eu": 1765},
-    ("e3c-documents", "train"): 669,
+    ("e3c-documents", "train"): {"en": 669, "es": 455, "fr": 504, "eu": 1361},
     ("e3c-documents", "test"): {"en": 851, "es": 679, "fr": 605, "eu": 1765},
     ("bc5cdr", "train"): 4560,
     ("bc5cdr", "test"): 4797,
