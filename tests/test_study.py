@@ -340,7 +340,7 @@ def test_mistakes_among_the_intermediates(write: Any, changed: str, says: str) -
     [
         ("languages: [sw]", "target 'e3c' has none of the languages asked for; it has: en, es, fr, eu"),
         ("languages: []", "has none of the languages asked for"),
-        ("source: de", "task 'e3c' has no training data in 'de' (it has: en, es, fr, eu); name a task to train on with"),
+        ("source: de", "task 'e3c' has no training data in 'de' (it has: en, es, fr, eu); name a task"),
     ],
 )
 def test_languages_that_a_target_has_not(write: Any, more: str, says: str) -> None:
