@@ -59,7 +59,6 @@ def run(
     reconsider(store, made)
     waiting = {node.id: node for node in made.pending(store.has)}
     summary.reused = len(made.nodes) - len(waiting)
-    summary.again = [node.label for node in waiting.values() if store.known(node.id)]
     lost: set[str] = set()
     store.clean()
     retention = Retention(store, context.keep, made, waiting)
@@ -95,7 +94,6 @@ def run(
             gone = [node for key, node in left.items() if key not in waiting]
             over = [node for key, node in waiting.items() if key not in left]
             summary.reused += len(over) - len(gone)
-            summary.again += [node.label for node in gone]
             retention.expect(gone)
             for node in over:
                 retention.done(node)
@@ -127,6 +125,7 @@ def _attempt(
             return True
         if not all(map(store.has, node.needs)):
             return None  # another process has just pruned a model
+        pruned = store.known(node.id)
         on_event(Event("start", node))
         context.on_progress = lambda share, text: on_event(Event("progress", node, text, share))
         with store.building(node.id) as folder:
@@ -135,6 +134,8 @@ def _attempt(
                 details["keep"] = context.keep
             store.commit(node.id, node.step, folder, details)
         summary.done.append(node.label)
+        if pruned:
+            summary.again.append(node.label)
         on_event(Event("done", node, _line(details)))
         return True
     except Stopped as stop:
