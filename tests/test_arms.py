@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
+import yaml  # noqa: E402
 from small import write_study, write_tagged  # noqa: E402
 from tiny import tiny_checkpoint  # noqa: E402
 
@@ -231,3 +232,18 @@ def test_match_is_of_one_task(tmp_path: Path) -> None:
     path = write_study(tmp_path, {"id": "bundled"}, intermediate=arms, match={"by": "examples", "amount": 10})
     with pytest.raises(ManyProblems, match="match makes arms equal in one task"):
         Study.load(path)
+
+
+def test_a_translated_test_keeps_its_own_labels(tmp_path: Path) -> None:
+    """Trained on a task with other labels, which are mapped: the map is of that task, not of the test."""
+    train = {"task": "mood", "labels": {"so-so": None}}
+    checkpoint = tiny_checkpoint(tmp_path / "b", "xlm-roberta", spread=0.1)
+    path = write_study(tmp_path, checkpoint, intermediate={"some": ["names"]})
+    content = yaml.safe_load(path.read_text("utf-8"))
+    own = {**content["tasks"]["mood"], "labels": ["good", "bad"], "rename": {"so-so": None}}
+    del own["train"]
+    own["test"] = {"de": "train.tsv"}
+    target = {"task": "verdict", "train": train, "languages": ["de"], "translate_test": {"by": "identity"}}
+    content |= {"tasks": {**content["tasks"], "verdict": own}, "target": [target]}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert run(Study.load(path), tmp_path / "store").ok

@@ -111,7 +111,8 @@ class Encodings:
             self._translation[where] = key, step.content
         key, content = self._translation[where]
         through = (key, content, unlabelled)
-        return self.one(task.id, split, language, self.study.labels_of(use), _renamed(use), recipe, through=through)
+        renamed = _renamed(use) if split == "train" else use.labels
+        return self.one(task.id, split, language, self.study.labels_of(use), renamed, recipe, through=through)
 
     def one(
         self,
