@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from dataclasses import asdict
 
@@ -85,6 +86,8 @@ def test_it_stays_and_is_shown(finished, study, tmp_path):
     print_gains(console, asked, shown)
     printed = console.file.getvalue()
     assert "gpt [" in printed and "imported predictions of one system" in printed
+    assert "95 % intervals, this system against the mean of these runs of the baseline, over test examples" in printed
+    assert re.search(r"^gpt, \w+, \w+: .*[+-]\d+\.\d \([+-]\d+\.\d to [+-]\d+\.\d\)", printed, re.MULTILINE)
     page = write(asked, shown, store, made, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "gpt" in page and "fixed system" in page
     freed = prune(store, [plan(asked.model_copy(update={"target": asked.target[:1]}))], None, unused=True, dry_run=True)

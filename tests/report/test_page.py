@@ -117,7 +117,7 @@ def test_what_users_write_is_never_markup(build: Build) -> None:
 
 def test_no_verdicts_before_there_are_intervals(build: Build) -> None:
     text = Reader(page.render(*build(missing=["none+topics.s0"]).parts)).text.lower()
-    assert "intervals and verdicts are not computed yet" in text
+    assert "and verdicts, are not computed yet" in text
     assert not re.search(r"\b(help|hurt|significan|confiden|prove[sdn]?\b|p-value|undecided)", text)
 
 

@@ -39,7 +39,7 @@ MARKS = {
 DEMONSTRATION = "Demonstration on the built-in mini corpus; its numbers say nothing about the world."
 
 NOT_YET = (
-    "Intervals and verdicts are not computed yet. The numbers are means over seeds: "
+    "Intervals of what was trained here, and verdicts, are not computed yet. The numbers are means over seeds: "
     "a difference seen here may be chance."
 )
 
@@ -150,6 +150,19 @@ def imported(found: Gains, target: str) -> list[Arm]:
     """Systems whose predictions were imported for a target."""
     names = (row.intermediate for row in found.rows if row.target == target and FIXED in row.marks)
     return [Arm("imported", name) for name in dict.fromkeys(names)]
+
+
+def intervals(found: Gains) -> list[str]:
+    """A line for each imported system, target and metric: its gains with their intervals, by language."""
+    told: dict[tuple[str, str, str], list[str]] = {}
+    estimands = set()
+    for row in found.rows:
+        if FIXED in row.marks and row.low is not None and row.high is not None:
+            shown = f"{row.language} {row.gain:+.1f} ({row.low:+.1f} to {row.high:+.1f})"
+            told.setdefault((row.intermediate, row.target, row.metric), []).append(shown)
+            estimands.add(row.estimand)
+    lines = [f"{name}, {target}, {metric}: {', '.join(each)}" for (name, target, metric), each in told.items()]
+    return [f"95 % intervals, {' / '.join(sorted(map(str, estimands)))}:", *lines] if lines else []
 
 
 def by_group(items: Sequence[Arm]) -> list[tuple[str, list[Arm]]]:

@@ -22,6 +22,7 @@ from waystation.report.tables import (
     by_group,
     count_of,
     explain,
+    intervals,
     letters,
     target_tables,
 )
@@ -65,7 +66,7 @@ def print_gains(console: Console, study: Study, found: Gains) -> None:
         console.print(_plain(line) if plain else line, soft_wrap=True)
     if found.rows:
         console.print(matrix(study, found, width, plain), soft_wrap=True)
-        lines = _wrapped(NOT_YET, width, "dim")
+        lines = [line for text in (*intervals(found), NOT_YET) for line in _wrapped(text, width, "dim")]
     else:
         lines = _wrapped("No gains yet: a gain needs a chain and its baseline of the same seed.", width)
     if found.missing:
