@@ -247,3 +247,15 @@ def test_a_translated_test_keeps_its_own_labels(tmp_path: Path) -> None:
     content |= {"tasks": {**content["tasks"], "verdict": own}, "target": [target]}
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     assert run(Study.load(path), tmp_path / "store").ok
+
+
+def test_two_translators_are_two_translations(tmp_path: Path) -> None:
+    """They differ in nothing but their files."""
+    arms = []
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.de.jsonl").write_text(json.dumps({"id": "1", "text": name}) + "\n")
+        by = {"by": "precomputed", "layout": "jsonl", "files": str(tmp_path / f"{name}.{{lang}}.jsonl")}
+        arms.append({"task": "mood", "name": name, "translate": {"languages": ["de"], "by": by}})
+    path = write_study(tmp_path, tiny_checkpoint(tmp_path / "b", "xlm-roberta"), intermediate={"some": arms})
+    kinds = [node.step.kind for node in plan(Study.load(path)).nodes.values()]
+    assert kinds.count("translate") == 2 and kinds.count("train") == 1 + 2 * 2

@@ -39,7 +39,7 @@ class Encodings:
         self._content: dict[tuple[str, str, str], tuple[str, bool, Split | None]] = {}
         self._encoded: dict[tuple[Any, ...], str] = {}
         self._translation: dict[tuple[Any, ...], tuple[str, str]] = {}
-        self._recipes: dict[tuple[str, str, bytes], Recipe] = {}
+        self._recipes: dict[tuple[Any, ...], Recipe] = {}
 
     def lessons(self, use: Use, recipe: Recipe) -> list[str]:
         """Encodings of the examples that a use is trained on: by language, then translated."""
@@ -103,7 +103,7 @@ class Encodings:
         unlabelled: bool,
     ) -> str:
         """The encoding of one split and language read through its translation into another."""
-        where = (task.id, split, source, language, canonical(by))
+        where = (task.id, split, source, language, by.model_dump_json())
         if where not in self._translation:
             corpus = self.study.find(by.task) if by.by == "parallel" and by.task else None
             step = providers.translate_step(by, task, split, source, language, self.data, corpus=corpus)
@@ -161,7 +161,7 @@ class Encodings:
 
     def recipe(self, use: Use, phase: str) -> Recipe:
         """The recipe of a use without what has no effect there, which is of no identity."""
-        key = (phase, use.label, canonical(use.recipe))
+        key = (phase, use.task, use.label, canonical(use.recipe), bool(use.with_), use.mlm is None)
         if key not in self._recipes:
             recipe = self.study.recipe_of(use, phase)
             changes: dict[str, Any] = {} if use.with_ else {"mixing": None}
